@@ -1,0 +1,1 @@
+//! Presenters for scanouts. Knows no virtio.

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * virtio_loopback: a virtio transport whose device side is a process of the
+ * same machine.
+ *
+ * /dev/virtio-loopback is the control device: one open file is one device.
+ * VIRTIO_LOOPBACK_CREATE makes the device; VIRTIO_LOOPBACK_ATTACH gives the
+ * session file through which one process serves it. Closing the session file
+ * means "the device side is gone", closing the control file removes the device.
+ *
+ * Rules: all structures are the same for 32 and 64-bit callers, pointers are
+ * __u64, every reserved field and unknown flag must be zero, every count and
+ * size has a bound that is named here.
+ */
+#ifndef _UAPI_LINUX_VIRTIO_LOOPBACK_H
+#define _UAPI_LINUX_VIRTIO_LOOPBACK_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define VIRTIO_LOOPBACK_API_VERSION	1
+
+#define VIRTIO_LOOPBACK_MAX_QUEUES	8
+#define VIRTIO_LOOPBACK_MAX_QUEUE_SIZE	1024
+#define VIRTIO_LOOPBACK_MAX_CONFIG	256	/* bytes */
+#define VIRTIO_LOOPBACK_NAME_LEN	32	/* with the final NUL */
+#define VIRTIO_LOOPBACK_MAX_RANGES	1024	/* of EXPORT_DMABUF */
+
+#define VIRTIO_LOOPBACK_IOCTL	0xB6
+
+/**
+ * struct virtio_loopback_create - a new device (control file, once)
+ * @flags: must be 0
+ * @device_id: virtio device id; 16 (GPU) is the only one of version 1
+ * @vendor_id: virtio vendor id, as the driver sees it
+ * @features: feature bits offered to the driver. VERSION_1 and ACCESS_PLATFORM
+ *	are required; INDIRECT_DESC and EVENT_IDX are the only other transport
+ *	bits (24 to 41) allowed.
+ * @window_size: bytes of IOVA space, a power of two from 1 GiB to 1 TiB; 0
+ *	means 64 GiB
+ * @num_queues: 1 to VIRTIO_LOOPBACK_MAX_QUEUES
+ * @config_len: bytes at @config, 1 to VIRTIO_LOOPBACK_MAX_CONFIG
+ * @queue_size: per queue, a power of two up to VIRTIO_LOOPBACK_MAX_QUEUE_SIZE;
+ *	0 beyond @num_queues
+ * @config: user address of the initial configuration space
+ * @reset_timeout_ms: how long the driver's reset waits for
+ *	VIRTIO_LOOPBACK_ACK, at most 10000; 0 means 1000
+ * @keep_ms: must be 0 (how long a device outlives its session; later)
+ * @name: unique among devices, [A-Za-z0-9._-], NUL-terminated
+ * @index: out: N of the parent device "virtio-loopback.N"
+ * @reserved: must be 0
+ */
+struct virtio_loopback_create {
+	__u32 flags;
+	__u32 device_id;
+	__u32 vendor_id;
+	__u32 num_queues;
+	__u64 features;
+	__u64 window_size;
+	__u64 config;
+	__u32 config_len;
+	__u32 reset_timeout_ms;
+	__u32 keep_ms;
+	__u32 index;
+	__u16 queue_size[VIRTIO_LOOPBACK_MAX_QUEUES];
+	char name[VIRTIO_LOOPBACK_NAME_LEN];
+	__u64 reserved[6];
+};
+
+/**
+ * struct virtio_loopback_queue_fds - eventfds of a queue (session file)
+ * @queue: index
+ * @kick: eventfd the module signals when the driver adds buffers; -1: none
+ * @call: eventfd the device side signals when it used buffers; -1: none
+ * @reserved: must be 0
+ *
+ * Both replace what was set before. Setting a kick eventfd signals it once,
+ * so no buffer that the driver added earlier is missed.
+ */
+struct virtio_loopback_queue_fds {
+	__u32 queue;
+	__s32 kick;
+	__s32 call;
+	__u32 reserved;
+};
+
+/**
+ * struct virtio_loopback_queue_info - a shadow virtqueue (session file)
+ * @queue: in: index
+ * @size: entries
+ * @ready: 1 when the driver has set the queue up
+ * @outstanding: buffers the device side has not returned
+ * @next_avail: where the device side must start in the available ring
+ * @desc: IOVA of the descriptor table
+ * @avail: IOVA of the available ring
+ * @used: IOVA of the used ring
+ * @reserved: out: 0
+ */
+struct virtio_loopback_queue_info {
+	__u32 queue;
+	__u32 size;
+	__u32 ready;
+	__u32 outstanding;
+	__u32 next_avail;
+	__u32 reserved0;
+	__u64 desc;
+	__u64 avail;
+	__u64 used;
+	__u64 reserved[2];
+};
+
+/**
+ * struct virtio_loopback_config_set - change the configuration (session file)
+ * @offset: first byte
+ * @length: bytes; @offset + @length within the config_len of CREATE
+ * @data: user address
+ *
+ * Raises the configuration change interrupt.
+ */
+struct virtio_loopback_config_set {
+	__u32 offset;
+	__u32 length;
+	__u64 data;
+};
+
+/* enum for virtio_loopback_status.state */
+#define VIRTIO_LOOPBACK_STATE_ATTACHED	1	/* a session serves the device */
+#define VIRTIO_LOOPBACK_STATE_NULL	2	/* the null device answers */
+
+/**
+ * struct virtio_loopback_status - what the device is doing (session file)
+ * @driver_status: the virtio status byte
+ * @state: VIRTIO_LOOPBACK_STATE_*
+ * @driver_features: feature bits the driver accepted
+ * @outstanding: buffers the device side has not returned, all queues
+ * @bounce_used: bounce slots (pages) that the driver has mapped
+ * @bounce_pages: bounce slots that exist
+ * @objects: scatter lists mapped (GEM objects)
+ * @object_pages: their pages
+ * @faults: page faults served in the window
+ * @stale_faults: of these, faults outside any mapping (dummy page)
+ * @bad_used: used entries refused: not outstanding, or beyond the ring
+ * @clamped_used: used lengths cut to what the chain may write
+ * @filtered_values: values of responses cut to their bound
+ * @events_dropped: events lost because nobody read them
+ * @reset_timeouts: resets that went on without ACK
+ * @reserved: 0
+ */
+struct virtio_loopback_status {
+	__u32 driver_status;
+	__u32 state;
+	__u64 driver_features;
+	__u32 outstanding;
+	__u32 bounce_used;
+	__u32 bounce_pages;
+	__u32 objects;
+	__u64 object_pages;
+	__u64 faults;
+	__u64 stale_faults;
+	__u64 bad_used;
+	__u64 clamped_used;
+	__u64 filtered_values;
+	__u64 events_dropped;
+	__u64 reset_timeouts;
+	__u64 reserved[4];
+};
+
+/* enum for virtio_loopback_event.type */
+#define VIRTIO_LOOPBACK_EVENT_FEATURES_OK	1	/* value: accepted features */
+#define VIRTIO_LOOPBACK_EVENT_DRIVER_OK		2	/* value: accepted features */
+#define VIRTIO_LOOPBACK_EVENT_CONFIG_WRITTEN	3	/* offset, length, value: bytes */
+#define VIRTIO_LOOPBACK_EVENT_RESET		4	/* wants VIRTIO_LOOPBACK_ACK */
+#define VIRTIO_LOOPBACK_EVENT_UNBOUND		5	/* the driver deleted its queues */
+
+/**
+ * struct virtio_loopback_event - read() from the session file gives whole events
+ * @type: VIRTIO_LOOPBACK_EVENT_*
+ * @sequence: what VIRTIO_LOOPBACK_ACK names
+ * @offset: CONFIG_WRITTEN: first byte
+ * @length: CONFIG_WRITTEN: bytes
+ * @value: per type; CONFIG_WRITTEN: up to 8 bytes in memory order
+ * @reserved: 0
+ *
+ * read() blocks unless O_NONBLOCK; poll() says POLLIN. After RESET the device
+ * side must have stopped using the rings before it acknowledges.
+ */
+struct virtio_loopback_event {
+	__u32 type;
+	__u32 sequence;
+	__u32 offset;
+	__u32 length;
+	__u64 value;
+	__u64 reserved;
+};
+
+/**
+ * struct virtio_loopback_range - part of the IOVA window
+ * @iova: first byte, page-aligned
+ * @length: bytes, whole pages
+ */
+struct virtio_loopback_range {
+	__u64 iova;
+	__u64 length;
+};
+
+/**
+ * struct virtio_loopback_export - a dma-buf of mapped pages (memory file)
+ * @flags: O_CLOEXEC and O_RDWR (or O_RDONLY) only
+ * @num_ranges: 1 to VIRTIO_LOOPBACK_MAX_RANGES
+ * @ranges: user address of struct virtio_loopback_range[]; all of them inside
+ *	one scatter list of the driver (one GEM object)
+ * @reserved: must be 0
+ *
+ * Returns the dma-buf's file descriptor. The dma-buf holds its pages: they
+ * stay as they are when the driver unmaps them.
+ */
+struct virtio_loopback_export {
+	__u32 flags;
+	__u32 num_ranges;
+	__u64 ranges;
+	__u64 reserved[2];
+};
+
+/* /dev/virtio-loopback (control file) */
+#define VIRTIO_LOOPBACK_GET_API_VERSION	_IOR(VIRTIO_LOOPBACK_IOCTL, 0x00, __u32)
+#define VIRTIO_LOOPBACK_CREATE		_IOWR(VIRTIO_LOOPBACK_IOCTL, 0x01, struct virtio_loopback_create)
+#define VIRTIO_LOOPBACK_ATTACH		_IO(VIRTIO_LOOPBACK_IOCTL, 0x02)	/* -> session fd */
+
+/* session file */
+#define VIRTIO_LOOPBACK_SET_QUEUE_FDS	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x10, struct virtio_loopback_queue_fds)
+#define VIRTIO_LOOPBACK_QUEUE_INFO	_IOWR(VIRTIO_LOOPBACK_IOCTL, 0x11, struct virtio_loopback_queue_info)
+#define VIRTIO_LOOPBACK_CONFIG_SET	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x12, struct virtio_loopback_config_set)
+#define VIRTIO_LOOPBACK_STATUS		_IOR(VIRTIO_LOOPBACK_IOCTL, 0x13, struct virtio_loopback_status)
+#define VIRTIO_LOOPBACK_GET_MEM_FD	_IO(VIRTIO_LOOPBACK_IOCTL, 0x14)	/* -> memory fd */
+#define VIRTIO_LOOPBACK_ACK		_IOW(VIRTIO_LOOPBACK_IOCTL, 0x15, __u32)
+/* 0x16: OUTSTANDING, 0x17 to 0x1f: later versions */
+
+/* memory file */
+#define VIRTIO_LOOPBACK_EXPORT_DMABUF	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x20, struct virtio_loopback_export)
+
+#endif /* _UAPI_LINUX_VIRTIO_LOOPBACK_H */

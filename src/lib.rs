@@ -1,0 +1,1 @@
+//! virtio-gpu without a VM: see README.md and docs/architecture.md.

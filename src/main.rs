@@ -1,0 +1,3 @@
+//! Command line of virtio-loopback-gpu.
+
+fn main() {}
