@@ -1,1 +1,3 @@
 //! virtio-gpu without a VM: see README.md and docs/architecture.md.
+
+pub mod gpu;
