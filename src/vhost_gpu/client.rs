@@ -144,9 +144,9 @@ impl Client {
     pub fn memory_scanout(
         &mut self,
         scanout: MemoryScanout,
-        fd: BorrowedFd<'_>,
+        fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), ClientError> {
-        self.tell(request::MEMORY_SCANOUT, scanout.as_bytes(), &[fd])
+        self.tell(request::MEMORY_SCANOUT, scanout.as_bytes(), fd.as_slice())
     }
 
     /// `MEMORY_SCANOUT` off. Returns when the front-end reads the old pixels no more.

@@ -195,7 +195,7 @@ impl Payload<'_> {
 
     fn memory_scanout(&self, fd: Option<OwnedFd>) -> Result<Request, DecodeError> {
         let scanout = self.exact::<MemoryScanout>()?;
-        if fd.is_some() != (scanout.width != 0) {
+        if fd.is_some() != (scanout.width != 0 && scanout.buffer != 0) {
             let found = usize::from(fd.is_some());
             return Err(DecodeError::Descriptors { request: self.number, found });
         }

@@ -149,18 +149,19 @@ pub struct DmabufScanout {
     pub fd_drm_fourcc: i32,
 }
 
-/// `MEMORY_SCANOUT`, with the file descriptor; `width` 0 and no descriptor turn the scanout off,
-/// and then it has an empty reply: after it the front-end reads the old pixels no more.
+/// `MEMORY_SCANOUT`. `width` 0 turns the scanout off, and then it has an empty reply: after it the
+/// front-end reads the old pixels no more.
 ///
-/// The descriptor is a memfd sealed against shrinking, or a file of the memory table.
+/// With `buffer` 0 the pixels lie in the driver's memory, which the front-end has itself, and no
+/// file descriptor comes along. Otherwise there is one, a memfd sealed against shrinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MemoryScanout {
-    /// First byte of the first row in the file.
+    /// First byte of the first row: in the file, or the driver's address.
     pub offset: u64,
     /// Bytes from `offset` on that belong to the buffer.
     pub size: u64,
-    /// Names the file: the same number means the same file as before. 0: a memory table file.
+    /// Names the file: the same number means the same file as before. 0: the driver's memory.
     pub buffer: u64,
     /// Scanout index.
     pub scanout_id: u32,
