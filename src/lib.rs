@@ -1,4 +1,7 @@
 //! virtio-gpu without a VM: see README.md and docs/architecture.md.
 
+pub mod adapter;
+pub mod backend;
+pub mod control;
 pub mod gpu;
 pub mod vhost_gpu;

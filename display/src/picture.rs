@@ -137,7 +137,18 @@ impl Picture {
         written
     }
 
-    fn encode(&self, mut file: BufWriter<File>) -> Result<(), png::EncodingError> {
+    /// The picture as the bytes of a PNG file.
+    ///
+    /// # Errors
+    ///
+    /// The encoder refuses; no picture of this crate is known to make it.
+    pub fn to_png(&self) -> Result<Vec<u8>, png::EncodingError> {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn encode(&self, mut file: impl Write) -> Result<(), png::EncodingError> {
         let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);

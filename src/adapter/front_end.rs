@@ -6,11 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use loopback_driver_glue::{QueueInfo, Transport, TransportError};
-use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost::vhost_user::message::{
+    VhostUserConfigFlags, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
+};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::gpu::wire;
 use crate::vhost_gpu::{Channel, ChannelError};
@@ -56,6 +59,8 @@ pub enum FrontEndError {
 #[derive(Debug)]
 pub struct FrontEnd {
     connection: Frontend,
+    /// The same socket, for the message the library does not know.
+    raw: Channel,
     features: u64,
     protocol: VhostUserProtocolFeatures,
     started: Vec<Ring>,
@@ -70,8 +75,8 @@ struct Ring {
 }
 
 impl FrontEnd {
-    /// Agrees on features with the backend behind `stream` and gives it the display socket.
-    pub fn connect(stream: UnixStream, display: &UnixStream) -> Result<Self, FrontEndError> {
+    /// Agrees on features with the backend behind `stream`.
+    pub fn connect(stream: UnixStream) -> Result<Self, FrontEndError> {
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
         let raw = Channel::new(stream.try_clone()?);
@@ -88,10 +93,34 @@ impl FrontEnd {
         let protocol = connection.get_protocol_features().map_err(failed("protocol features"))?;
         let protocol = protocol & wanted;
         connection.set_protocol_features(protocol).map_err(failed("protocol features"))?;
-        raw.send(GPU_SET_SOCKET, FLAG_VERSION, &[], &[display.as_fd()])
-            .map_err(FrontEndError::DisplaySocket)?;
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
-        Ok(Self { connection, features, protocol, started: Vec::new() })
+        Ok(Self { connection, raw, features, protocol, started: Vec::new() })
+    }
+
+    /// Gives the backend its end of the display socket, whose other end must be served already.
+    pub fn set_display_socket(&self, display: &UnixStream) -> Result<(), FrontEndError> {
+        self.raw
+            .send(GPU_SET_SOCKET, FLAG_VERSION, &[], &[display.as_fd()])
+            .map_err(FrontEndError::DisplaySocket)
+    }
+
+    /// The backend's configuration space, `struct virtio_gpu_config`.
+    pub fn config(&mut self) -> Result<wire::Config, FrontEndError> {
+        if !self.protocol.contains(VhostUserProtocolFeatures::CONFIG) {
+            return Err(FrontEndError::Missing("its configuration space"));
+        }
+        let empty = wire::Config::new_zeroed();
+        let (_, bytes) = self
+            .connection
+            .get_config(
+                0,
+                size_of::<wire::Config>() as u32,
+                VhostUserConfigFlags::WRITABLE,
+                empty.as_bytes(),
+            )
+            .map_err(|source| FrontEndError::Request { what: "GET_CONFIG", source })?;
+        wire::Config::read_from_bytes(&bytes)
+            .map_err(|_| FrontEndError::Missing("a whole configuration space"))
     }
 
     /// Device and ring features that the driver may be offered.

@@ -7,7 +7,6 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod backend_process;
-pub mod control;
 mod device;
 mod display_server;
 mod edid;
@@ -16,11 +15,9 @@ mod front_end;
 mod modes;
 mod scanouts;
 
-#[cfg(test)]
-mod tests;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
-pub use device::{Adapter, AdapterError, Options};
+pub use device::{Adapter, AdapterError, Options, Shared, State, lock};
 pub use display_server::DisplayServerError;
 pub use event_loop::EventLoopError;
 pub use front_end::FrontEndError;

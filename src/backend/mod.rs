@@ -16,8 +16,6 @@ mod memory;
 mod poll;
 mod vring;
 
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::os::fd::OwnedFd;

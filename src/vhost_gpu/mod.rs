@@ -15,8 +15,6 @@ mod client;
 mod decode;
 pub mod message;
 
-#[cfg(test)]
-mod tests;
 
 pub use channel::{Channel, ChannelError, Frame};
 pub use client::{Client, ClientError};

@@ -54,12 +54,6 @@ impl VirtioLoopback {
         let memory = ioctl::get_mem_fd(&session).map_err(io_error("getting the memory window"))?;
         Ok(Self { memory, session, _control: control, index: create.index })
     }
-
-    /// Directory of the device's parent in sysfs; `drm/` in it names the nodes.
-    #[must_use]
-    pub fn sysfs_path(&self) -> PathBuf {
-        PathBuf::from(format!("/sys/devices/platform/virtio-loopback.{}", self.index))
-    }
 }
 
 /// A dma-buf of `ranges` (address, bytes) of a memory window of this module. They must be whole
@@ -143,6 +137,10 @@ impl Transport for VirtioLoopback {
     fn set_config(&mut self, offset: u32, data: &[u8]) -> Result<(), TransportError> {
         ioctl::config_set(&self.session, offset, data)
             .map_err(io_error("changing the configuration space"))
+    }
+
+    fn sysfs_path(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(format!("/sys/devices/platform/virtio-loopback.{}", self.index)))
     }
 
     fn figures(&self) -> Result<Vec<(&'static str, u64)>, TransportError> {
