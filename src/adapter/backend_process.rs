@@ -1,7 +1,7 @@
 //! The GPU backend: our own as a child process, or somebody else's behind a socket.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -59,17 +59,12 @@ impl BackendProcess {
                 spawn(arguments).map_err(BackendProcessError::Start)
             }
             BackendChoice::Socket(path) => {
-                let stream = UnixStream::connect(path)
-                    .map_err(|source| BackendProcessError::Connect { path: path.clone(), source })?;
+                let stream = UnixStream::connect(path).map_err(|source| {
+                    BackendProcessError::Connect { path: path.clone(), source }
+                })?;
                 Ok((Self { child: None }, stream))
             }
         }
-    }
-
-    /// Becomes readable when a child has ended.
-    #[must_use]
-    pub fn ended(&self) -> Option<BorrowedFd<'_>> {
-        self.child.as_ref().map(|(_, pidfd)| pidfd.as_fd())
     }
 
     /// Process id of a child.

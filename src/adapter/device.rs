@@ -124,8 +124,7 @@ impl Adapter {
         let transport = create(&config)?;
         let memory = ScanoutMemory::new(transport.memory()).map_err(AdapterError::Memory)?;
         let (ours, theirs) = UnixStream::pair()?;
-        let server =
-            DisplayServer::new(ours, display.clone(), memory, options.modes.clone())?;
+        let server = DisplayServer::new(ours, display.clone(), memory, options.modes.clone())?;
         let server =
             std::thread::Builder::new().name("display-socket".into()).spawn(|| server.run())?;
         front_end.set_display_socket(&theirs)?;
@@ -148,14 +147,13 @@ impl Adapter {
 
     /// Serves the device until `stop` is readable or it cannot go on. `ready` is called once, when
     /// the driver can be used.
-    pub fn run(&mut self, stop: &OwnedFd, ready: impl FnMut(&[PathBuf])) -> Result<(), AdapterError> {
-        let result = event_loop::run(
-            &self.shared,
-            &mut self.front_end,
-            &self.backend_socket,
-            stop,
-            ready,
-        );
+    pub fn run(
+        &mut self,
+        stop: &OwnedFd,
+        ready: impl FnMut(&[PathBuf]),
+    ) -> Result<(), AdapterError> {
+        let result =
+            event_loop::run(&self.shared, &mut self.front_end, &self.backend_socket, stop, ready);
         match result {
             Err(EventLoopError::BackendGone) => Err(self.why_backend_is_gone()),
             other => Ok(other?),
@@ -192,10 +190,10 @@ impl Adapter {
         if let Some(Ok(Err(error))) = self.server.take().map(JoinHandle::join) {
             return error.into();
         }
-        AdapterError::BackendGone(status.map_or_else(
-            || "it closed the connection".to_owned(),
-            |status| status.to_string(),
-        ))
+        AdapterError::BackendGone(
+            status
+                .map_or_else(|| "it closed the connection".to_owned(), |status| status.to_string()),
+        )
     }
 }
 

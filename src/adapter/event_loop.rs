@@ -149,10 +149,8 @@ fn find_nodes(shared: &mut Shared) -> Option<Vec<PathBuf>> {
 /// exist.
 fn nodes_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut nodes: Vec<_> = entries
-        .flatten()
-        .map(|entry| Path::new("/dev/dri").join(entry.file_name()))
-        .collect();
+    let mut nodes: Vec<_> =
+        entries.flatten().map(|entry| Path::new("/dev/dri").join(entry.file_name())).collect();
     nodes.sort();
     let complete = nodes.iter().any(|node| name_starts_with(node, "card"))
         && nodes.iter().any(|node| name_starts_with(node, "renderD"))

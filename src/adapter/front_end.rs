@@ -56,7 +56,6 @@ pub enum FrontEndError {
 }
 
 /// A connected GPU backend.
-#[derive(Debug)]
 pub struct FrontEnd {
     connection: Frontend,
     /// The same socket, for the message the library does not know.
@@ -153,9 +152,7 @@ impl FrontEnd {
     /// Takes the rings back; afterwards the backend uses neither them nor the memory.
     pub fn stop(&mut self) -> Result<(), FrontEndError> {
         for ring in std::mem::take(&mut self.started) {
-            self.connection
-                .get_vring_base(ring.index.into())
-                .map_err(failed("GET_VRING_BASE"))?;
+            self.connection.get_vring_base(ring.index.into()).map_err(failed("GET_VRING_BASE"))?;
         }
         if self.protocol.contains(VhostUserProtocolFeatures::RESET_DEVICE) {
             self.connection.reset_device().map_err(failed("RESET_DEVICE"))?;
@@ -173,7 +170,8 @@ impl FrontEnd {
             mmap_offset: 0,
             mmap_handle: window.fd.as_raw_fd(),
         };
-        self.connection.set_mem_table(&[region]).map_err(failed("SET_MEM_TABLE"))
+        self.connection.set_mem_table(&[region]).map_err(failed("SET_MEM_TABLE"))?;
+        Ok(())
     }
 
     fn start_ring(

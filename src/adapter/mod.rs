@@ -15,7 +15,6 @@ mod front_end;
 mod modes;
 mod scanouts;
 
-
 pub use backend_process::{BackendChoice, BackendProcessError};
 pub use device::{Adapter, AdapterError, Options, Shared, State, lock};
 pub use display_server::DisplayServerError;

@@ -6,9 +6,7 @@ use std::str::FromStr;
 use zerocopy::FromZeros;
 
 use super::edid::{EDID_LENGTH, Monitor, base_block};
-use crate::gpu::wire::{
-    CtrlHdr, DisplayOne, MAX_SCANOUTS, RespDisplayInfo, RespEdid, RespType,
-};
+use crate::gpu::wire::{CtrlHdr, DisplayOne, MAX_SCANOUTS, RespDisplayInfo, RespEdid, RespType};
 
 /// Size and rate of one scanout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,9 +151,9 @@ mod tests {
         let modes = ["800x600", "1024x768"].map(|text| text.parse().unwrap());
         let info = Modes::new(modes.to_vec()).display_info();
         assert_eq!(info.hdr.type_.get(), 0x1101);
-        let rects = info.pmodes.map(|one| {
-            (one.enabled.get(), one.r.x.get(), one.r.width.get(), one.r.height.get())
-        });
+        let rects = info
+            .pmodes
+            .map(|one| (one.enabled.get(), one.r.x.get(), one.r.width.get(), one.r.height.get()));
         assert_eq!(rects[..3], [(1, 0, 800, 600), (1, 800, 1024, 768), (0, 0, 0, 0)]);
     }
 

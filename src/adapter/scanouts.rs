@@ -112,8 +112,7 @@ impl ScanoutMemory {
 
     /// The frame that `UPDATE` fills.
     pub fn copied_frame(&mut self, scanout: &Scanout) -> Result<Frame, ScanoutError> {
-        let layout =
-            FrameLayout::packed(scanout.width, scanout.height, PixelFormat::Xrgb8888);
+        let layout = FrameLayout::packed(scanout.width, scanout.height, PixelFormat::Xrgb8888);
         let length = layout.end().map_err(DisplayError::from)?.ok_or(ScanoutError::Overflow)?;
         let buffer = PixelBuffer::new(length)?;
         let frame = Frame::new(Arc::clone(buffer.memory()), layout).map_err(DisplayError::from)?;

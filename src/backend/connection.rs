@@ -117,8 +117,7 @@ impl Connection {
                 .send(GPU_SET_SOCKET, FLAG_VERSION | FLAG_REPLY, &[status.as_bytes()], &[])
                 .map_err(ConnectionError::Socket)?;
         }
-        fd.map(UnixStream::from)
-            .ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))
+        fd.map(UnixStream::from).ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))
     }
 }
 

@@ -28,12 +28,11 @@ use super::display::DisplayClient;
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::vring::Vring;
-use crate::gpu::{self, Gpu, wire};
+use crate::gpu::{self, Gpu, Renderer, wire};
 
 /// Transport features of the rings.
-const RING_FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
-    | 1 << VIRTIO_RING_F_INDIRECT_DESC
-    | 1 << VIRTIO_RING_F_EVENT_IDX;
+const RING_FEATURES: u64 =
+    1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
 
 /// Chains of a queue that are handled before the event loop looks at the other sources again.
 const CHAINS_PER_TURN: usize = 256;
@@ -62,7 +61,7 @@ impl Device {
     /// A device nobody has set up yet. It adds its kick eventfds and display socket to `poll`.
     pub fn new(limits: gpu::Limits, poll: Arc<Poll>) -> Result<Self, virtio_queue::Error> {
         Ok(Self {
-            gpu: Gpu::new(limits),
+            gpu: Gpu::new(limits, Renderer::TwoD),
             display: DisplayClient::default(),
             memory: Memory::default(),
             vrings: [Vring::new()?, Vring::new()?],
@@ -106,7 +105,12 @@ impl Device {
                 break;
             };
             let head = chain.head_index();
-            let written = handle_chain(&mut self.gpu, &mut self.display, memory, index, chain);
+            let completion = if index == wire::CONTROL_QUEUE {
+                self.gpu.control(chain, &mut self.display)
+            } else {
+                self.gpu.cursor(chain, &mut self.display)
+            };
+            let written = completion.written;
             let updates = self.display.take_updates();
             if updates > 0 && index == wire::CONTROL_QUEUE {
                 self.held.push_back(HeldChain { head, written, updates });
@@ -187,24 +191,6 @@ fn next_chain<'m>(
         if !vring.queue.enable_notification(memory).unwrap_or(false) {
             return None;
         }
-    }
-}
-
-/// Bytes written into the chain. A chain that cannot be read or written goes back with none.
-fn handle_chain(
-    gpu: &mut Gpu,
-    display: &mut DisplayClient,
-    memory: &GuestMemoryMmap,
-    index: u16,
-    chain: DescriptorChain<&GuestMemoryMmap>,
-) -> u32 {
-    let (Ok(request), Ok(response)) = (chain.clone().reader(memory), chain.writer(memory)) else {
-        return 0;
-    };
-    if index == wire::CONTROL_QUEUE {
-        gpu.control(memory, request, response, display).written
-    } else {
-        gpu.cursor(memory, request, response, display).written
     }
 }
 
@@ -312,8 +298,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> VhostUserResult<()> {
         self.stop_vring(usize::from(index));
         let memory = self.memory.guest();
-        let vring =
-            self.vrings.get_mut(usize::from(index)).ok_or(VhostUserError::InvalidParam)?;
+        let vring = self.vrings.get_mut(usize::from(index)).ok_or(VhostUserError::InvalidParam)?;
         let Some(kick) = fd else { return Ok(()) };
         // A ring starts with its kick eventfd; its used index tells how far it was served.
         vring.queue.set_ready(true);

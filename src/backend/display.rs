@@ -7,11 +7,14 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use vm_memory::{GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::FromBytes;
 
 use super::memory::Memory;
-use crate::gpu::{self, Display, DisplayError, PixelMemory, Rect, ScanoutSource, wire};
+use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
+use crate::gpu::{
+    CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
+};
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
 };
@@ -25,7 +28,7 @@ pub struct DisplayClient {
     /// Updates sent since [`DisplayClient::take_updates`] that will be answered.
     updates: usize,
     /// Which scanouts are shown through `MEMORY_SCANOUT`.
-    mapped: [bool; wire::MAX_SCANOUTS],
+    mapped: [bool; MAX_SCANOUTS],
     /// Rows on their way into an `UPDATE`.
     rows: Vec<u8>,
 }
@@ -33,7 +36,7 @@ pub struct DisplayClient {
 impl DisplayClient {
     /// Talks to the display behind `stream` from now on.
     pub fn connect(&mut self, stream: UnixStream) {
-        self.mapped = [false; wire::MAX_SCANOUTS];
+        self.mapped = [false; MAX_SCANOUTS];
         self.client = match Client::connect(stream) {
             Ok(client) => Some(client),
             Err(error) => {
@@ -98,20 +101,20 @@ impl DisplayClient {
 
     fn show_memory(&mut self, scanout_id: u32, source: &ScanoutSource) -> Option<()> {
         let mut message = MemoryScanout {
-            offset: source.offset(),
+            offset: source.offset,
             size: 0,
             buffer: 0,
             scanout_id,
-            width: source.width(),
-            height: source.height(),
-            stride: source.stride(),
-            fourcc: source.format().drm_fourcc(),
+            width: source.width,
+            height: source.height,
+            stride: source.stride,
+            fourcc: source.format.drm_fourcc(),
             reserved: 0,
         };
-        match source.memory() {
-            PixelMemory::Memfd { file, length } => {
-                message.buffer = source.buffer();
-                message.size = *length;
+        match &source.memory {
+            PixelMemory::Memfd(file) => {
+                message.buffer = source.buffer;
+                message.size = file.metadata().ok()?.len();
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }
             PixelMemory::Guest { address, length } => {
@@ -144,9 +147,10 @@ impl DisplayClient {
             let mut rows = std::mem::take(&mut self.rows);
             rows.clear();
             let update = Update { scanout_id, x: part.x, y: part.y, width: part.width, height };
-            let sent = gpu::read_rect(&self.memory, source, part, &mut rows).ok().and_then(|()| {
-                self.with_client(|client| client.update(update, &rows))
-            });
+            let sent = source
+                .read_rect(&self.memory, part, &mut rows)
+                .ok()
+                .and_then(|()| self.with_client(|client| client.update(update, &rows)));
             self.rows = rows;
             sent?;
             y += height;
@@ -156,29 +160,33 @@ impl DisplayClient {
 }
 
 impl Display for DisplayClient {
-    fn display_info(&mut self) -> Result<wire::RespDisplayInfo, DisplayError> {
-        let bytes = self.with_client(Client::display_info).ok_or(DisplayError::Lost)?;
-        wire::RespDisplayInfo::read_from_bytes(&bytes).map_err(|_| DisplayError::Lost)
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
+        let bytes = self.with_client(Client::display_info).ok_or(DisplayError::Unknown)?;
+        wire::RespDisplayInfo::read_from_bytes(&bytes)
+            .map(|reply| reply.pmodes)
+            .map_err(|_| DisplayError::Unknown)
     }
 
-    fn edid(&mut self, scanout: u32) -> Result<wire::RespEdid, DisplayError> {
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError> {
         if !self.has(F_EDID) {
-            return Err(DisplayError::Lost);
+            return Err(DisplayError::Unknown);
         }
-        let bytes =
-            self.with_client(|client| client.edid(scanout)).ok_or(DisplayError::Lost)?;
-        wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayError::Lost)
+        let bytes = self.with_client(|client| client.edid(scanout)).ok_or(DisplayError::Unknown)?;
+        let reply = wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayError::Unknown)?;
+        let size = usize::try_from(reply.size.get()).map_err(|_| DisplayError::Unknown)?;
+        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayError::Unknown)
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
         let maps = self.has(F_MEMORY_SCANOUT);
-        let mapped = self.mapped.get_mut(scanout as usize).is_some_and(|mapped| {
-            std::mem::replace(mapped, maps && source.is_some())
-        });
+        let mapped = self
+            .mapped
+            .get_mut(scanout as usize)
+            .is_some_and(|mapped| std::mem::replace(mapped, maps && source.is_some()));
         let _ = match source {
             Some(source) if maps => self.show_memory(scanout, source),
             Some(source) => {
-                let (width, height) = (source.width(), source.height());
+                let (width, height) = (source.width, source.height);
                 let message = Scanout { scanout_id: scanout, width, height };
                 self.with_client(|client| client.scanout(message))
             }
@@ -203,27 +211,25 @@ impl Display for DisplayClient {
         }
     }
 
-    fn release(&mut self, buffer: u64) {
-        if self.has(F_MEMORY_SCANOUT) {
-            let _ = self.with_client(|client| client.memory_release(buffer));
-        }
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage) {
+        let pos = cursor_pos(scanout, position);
+        let update = CursorUpdate { pos, hot_x: image.hot_x, hot_y: image.hot_y };
+        let _ = self.with_client(|client| client.cursor_update(update, &image.pixels));
     }
 
-    fn cursor_update(&mut self, cursor: &gpu::CursorUpdate, pixels: &[u32; 64 * 64]) {
-        let pos = CursorPos { scanout_id: cursor.scanout, x: cursor.x, y: cursor.y };
-        let update = CursorUpdate { pos, hot_x: cursor.hot_x, hot_y: cursor.hot_y };
-        let _ = self.with_client(|client| client.cursor_update(update, pixels));
-    }
-
-    fn cursor_move(&mut self, scanout: u32, x: u32, y: u32) {
-        let pos = CursorPos { scanout_id: scanout, x, y };
+    fn cursor_move(&mut self, scanout: u32, position: CursorPosition) {
+        let pos = cursor_pos(scanout, position);
         let _ = self.with_client(|client| client.cursor_move(pos, true));
     }
 
-    fn cursor_hide(&mut self, scanout: u32, x: u32, y: u32) {
-        let pos = CursorPos { scanout_id: scanout, x, y };
+    fn cursor_hide(&mut self, scanout: u32, position: CursorPosition) {
+        let pos = cursor_pos(scanout, position);
         let _ = self.with_client(|client| client.cursor_move(pos, false));
     }
+}
+
+fn cursor_pos(scanout_id: u32, position: CursorPosition) -> CursorPos {
+    CursorPos { scanout_id, x: position.x.cast_unsigned(), y: position.y.cast_unsigned() }
 }
 
 /// An error with its causes on one line.

@@ -24,10 +24,7 @@ struct Region {
 
 impl Memory {
     /// Maps a memory table (`SET_MEM_TABLE`).
-    pub fn map(
-        table: &[VhostUserMemoryRegion],
-        files: Vec<File>,
-    ) -> Result<Self, VhostUserError> {
+    pub fn map(table: &[VhostUserMemoryRegion], files: Vec<File>) -> Result<Self, VhostUserError> {
         let mut regions = Vec::with_capacity(table.len());
         let mut mapped = Vec::with_capacity(table.len());
         for (entry, file) in table.iter().zip(files) {

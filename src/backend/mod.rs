@@ -16,7 +16,6 @@ mod memory;
 mod poll;
 mod vring;
 
-
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};

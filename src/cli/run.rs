@@ -93,9 +93,8 @@ fn serve_control(control: &ControlServer, adapter: &Adapter, stopper: Stopper) -
     let backend_pid = adapter.backend_id();
     let status_display = display.clone();
     let status = move || {
-        let scanouts = (0..count)
-            .filter_map(|scanout| scanout_status(&status_display, scanout))
-            .collect();
+        let scanouts =
+            (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
         status(&name, backend_pid, scanouts, &shared)
     };
     control.serve(display, status, move || stopper.stop()).context("cannot serve `ctl`")

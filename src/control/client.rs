@@ -69,13 +69,14 @@ pub fn quit(name: &str) -> Result<(), ClientError> {
     }
 }
 
-fn ask(name: &str, request: &Request) -> Result<(Answer, impl Read), ClientError> {
-    let mut stream = UnixStream::connect(socket_path(name)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ClientError::NotRunning { name: name.to_owned() }
-        }
-        _ => error.into(),
-    })?;
+fn ask(name: &str, request: &Request) -> Result<(Answer, BufReader<UnixStream>), ClientError> {
+    let mut stream =
+        UnixStream::connect(socket_path(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { name: name.to_owned() }
+            }
+            _ => error.into(),
+        })?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(request).map_err(io::Error::from)?;
     line.push(b'\n');
@@ -95,9 +96,7 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
-    std::fs::write(&part, bytes)
-        .and_then(|()| std::fs::rename(&part, path))
-        .inspect_err(|_| {
-            let _ = std::fs::remove_file(&part);
-        })
+    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&part);
+    })
 }

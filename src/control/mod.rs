@@ -10,7 +10,6 @@ mod client;
 mod server;
 mod status;
 
-
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;

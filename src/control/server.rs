@@ -17,7 +17,9 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The name is taken.
-    #[error("{name:?} is running already: choose another --name, or end it with `ctl --name {name} quit`")]
+    #[error(
+        "{name:?} is running already: choose another --name, or end it with `ctl --name {name} quit`"
+    )]
     NameInUse {
         /// The name asked for.
         name: String,
@@ -75,7 +77,7 @@ impl ControlServer {
         let listener = self.listener.try_clone()?;
         let serve = move || {
             for client in listener.incoming() {
-                let served = client.and_then(|client| answer(client, &display, &status, &quit));
+                let served = client.and_then(|client| answer(&client, &display, &status, &quit));
                 if let Err(error) = served {
                     log::debug!("a control client was not served: {error}");
                 }
@@ -93,7 +95,7 @@ impl Drop for ControlServer {
 }
 
 fn answer(
-    client: UnixStream,
+    client: &UnixStream,
     display: &DisplayHandle,
     status: &impl Fn() -> Status,
     quit: &impl Fn(),
@@ -103,13 +105,13 @@ fn answer(
     let mut line = String::new();
     BufReader::new(client.try_clone()?.take(MAX_LINE)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
-        Ok(Request::Status) => send(&client, &Answer::Status(Box::new(status())), &[]),
-        Ok(Request::Screenshot { scanout }) => send_screenshot(&client, display, scanout),
+        Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[]),
+        Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout),
         Ok(Request::Quit) => {
             quit();
-            send(&client, &Answer::Done, &[])
+            send(client, &Answer::Done, &[])
         }
-        Err(error) => send_error(&client, format!("the request is not understood: {error}")),
+        Err(error) => send_error(client, format!("the request is not understood: {error}")),
     }
 }
 

@@ -15,7 +15,6 @@ mod client;
 mod decode;
 pub mod message;
 
-
 pub use channel::{Channel, ChannelError, Frame};
 pub use client::{Client, ClientError};
 pub use decode::{DecodeError, Request, decode, payload_bound};
