@@ -51,7 +51,7 @@ pub fn run() -> Result<()> {
     let cli = Cli::parse();
     start_log(cli.verbose);
     match cli.command {
-        Command::Run(options) => run::run(options),
+        Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Ctl(options) => ctl::run(&options),
         Command::Backend(options) => backend::run(options),

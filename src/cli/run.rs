@@ -27,7 +27,7 @@ pub struct Options {
 }
 
 /// Runs a device on the loopback module.
-pub fn run(options: Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     let mut ready = options.ready_fd.map(inherited_fd).transpose()?;
     let name = options.device.name.clone();
     let announce = move |nodes: &[PathBuf]| {
