@@ -80,6 +80,9 @@ impl Channel {
         parts: &[&[u8]],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
+        if fds.len() > MAX_FDS {
+            return Err(ChannelError::TooManyDescriptors);
+        }
         let size = parts.iter().map(|part| part.len()).sum::<usize>();
         let size = u32::try_from(size)
             .map_err(|_| ChannelError::Oversized { request: number, size: u32::MAX })?;

@@ -18,3 +18,6 @@ pub mod message;
 pub use channel::{Channel, ChannelError, Frame};
 pub use client::{Client, ClientError};
 pub use decode::{DecodeError, Request, decode, payload_bound};
+
+#[cfg(test)]
+mod tests;
