@@ -79,6 +79,11 @@ impl CursorImage {
         self.hot
     }
 
+    /// B, G, R, A of each pixel, premultiplied, rows from the top.
+    pub(crate) fn pixels(&self) -> &[[u8; 4]] {
+        &self.pixels
+    }
+
     /// Draws the image with its top left pixel at (`x`, `y`), clipped to the picture.
     pub(crate) fn draw(&self, picture: &mut Picture, x: i32, y: i32) {
         let positions = (0..self.height).flat_map(|row| (0..self.width).map(move |col| (col, row)));

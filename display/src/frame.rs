@@ -18,8 +18,8 @@ pub enum FrameError {
         height: u32,
     },
 
-    /// Rows overlap.
-    #[error("rows of {width} pixels do not fit a stride of {stride} bytes")]
+    /// Rows overlap, or are 2 GiB or more apart.
+    #[error("a stride of {stride} bytes is not possible for rows of {width} pixels")]
     Stride {
         /// Bytes from one row to the next.
         stride: u32,
@@ -95,7 +95,7 @@ impl FrameLayout {
             return Err(FrameError::Dimensions { width, height });
         }
         let row = width * PixelFormat::BYTES_PER_PIXEL;
-        if stride < row {
+        if stride < row || stride > i32::MAX as u32 {
             return Err(FrameError::Stride { stride, width });
         }
         if !offset.is_multiple_of(4) || !stride.is_multiple_of(4) {
@@ -148,18 +148,17 @@ impl Frame {
         }
     }
 
-    /// Gives `upload` the address and the stride of `rect`'s pixels, `rect` being in memory order.
-    /// The bytes are written by others at any time.
+    /// Gives `read` the address of `rect`'s pixels, `rect` being in memory order: from there, all
+    /// bytes to the end of its last row are readable. They are written by others at any time.
     pub(crate) fn with_pixels<T>(
         &self,
         rect: Rect,
-        upload: impl FnOnce(*const u8, u32) -> T,
+        read: impl FnOnce(*const u8) -> T,
     ) -> Result<T, MemoryError> {
-        let FrameLayout { stride, .. } = self.layout;
-        let rows = u64::from(rect.height.saturating_sub(1)) * u64::from(stride);
+        let rows = u64::from(rect.height.saturating_sub(1)) * u64::from(self.layout.stride);
         let len = rows + u64::from(rect.width) * u64::from(PixelFormat::BYTES_PER_PIXEL);
         let access = self.memory.read();
-        Ok(upload(access.pointer(self.pixel_offset(rect.x, rect.y), len)?, stride))
+        Ok(read(access.pointer(self.pixel_offset(rect.x, rect.y), len)?))
     }
 
     /// Copies the whole picture.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::headless::Headless;
+use crate::sdl::{Completion, Shared};
 use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
 
 /// What other threads use to show something. Clones are the same display.
@@ -15,6 +16,7 @@ pub struct DisplayHandle {
 
 #[derive(Clone)]
 pub(crate) enum Inner {
+    Sdl(Arc<Shared>),
     Headless(Arc<Headless>),
 }
 
@@ -29,6 +31,7 @@ impl DisplayHandle {
     /// [`DisplayError::Closed`] after [`quit`](DisplayHandle::quit).
     pub fn set_scanout(&self, scanout: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
         match &self.inner {
+            Inner::Sdl(shared) => shared.set_scanout(scanout, frame),
             Inner::Headless(headless) => headless.set_scanout(scanout, frame),
         }
     }
@@ -37,6 +40,7 @@ impl DisplayHandle {
     /// memory is released. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
     pub fn source_lost(&self) {
         match &self.inner {
+            Inner::Sdl(shared) => shared.source_lost(),
             Inner::Headless(headless) => headless.source_lost(),
         }
     }
@@ -58,6 +62,7 @@ impl DisplayHandle {
         done: impl FnOnce() + Send + 'static,
     ) -> Result<(), DisplayError> {
         match &self.inner {
+            Inner::Sdl(shared) => shared.flush(scanout, damage, Completion::new(done)),
             Inner::Headless(headless) => {
                 let result = headless.flush(scanout, damage);
                 done();
@@ -73,6 +78,7 @@ impl DisplayHandle {
     /// None but the scanout's number.
     pub fn set_cursor(&self, scanout: u32, image: CursorImage) -> Result<(), DisplayError> {
         match &self.inner {
+            Inner::Sdl(shared) => shared.set_cursor(scanout, image),
             Inner::Headless(headless) => headless.set_cursor(scanout, image),
         }
     }
@@ -94,6 +100,7 @@ impl DisplayHandle {
         visible: bool,
     ) -> Result<(), DisplayError> {
         match &self.inner {
+            Inner::Sdl(shared) => shared.move_cursor(scanout, x, y, visible),
             Inner::Headless(headless) => headless.move_cursor(scanout, x, y, visible),
         }
     }
@@ -108,6 +115,7 @@ impl DisplayHandle {
     /// [`DisplayError::Closed`] and [`DisplayError::Timeout`].
     pub fn screenshot(&self, scanout: u32) -> Result<Picture, DisplayError> {
         match &self.inner {
+            Inner::Sdl(shared) => shared.screenshot(scanout),
             Inner::Headless(headless) => headless.screenshot(scanout),
         }
     }
@@ -115,6 +123,7 @@ impl DisplayHandle {
     /// The scanout's figures; `None` if it never had a frame.
     pub fn statistics(&self, scanout: u32) -> Option<Statistics> {
         match &self.inner {
+            Inner::Sdl(shared) => shared.statistics(scanout),
             Inner::Headless(headless) => headless.statistics(scanout),
         }
     }
@@ -122,6 +131,7 @@ impl DisplayHandle {
     /// Makes [`Presenter::run`](crate::Presenter::run) return.
     pub fn quit(&self) {
         match &self.inner {
+            Inner::Sdl(shared) => shared.quit(),
             Inner::Headless(headless) => headless.quit(),
         }
     }

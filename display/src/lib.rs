@@ -44,6 +44,7 @@ mod memory;
 mod options;
 mod picture;
 mod presenter;
+mod sdl;
 mod statistics;
 mod sync;
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::handle::Inner;
 use crate::headless::Headless;
+use crate::sdl::SdlPresenter;
 use crate::{Backend, DisplayError, DisplayEvent, DisplayHandle, Options};
 
 /// Owns the window system. Stays on the thread that opened it.
@@ -13,6 +14,7 @@ pub struct Presenter {
 
 /// An opened [`Backend`].
 enum Opened {
+    Sdl(SdlPresenter),
     Headless(Arc<Headless>),
 }
 
@@ -29,8 +31,9 @@ impl Presenter {
     ) -> Result<(Presenter, DisplayHandle), DisplayError> {
         match options.backend {
             Backend::Sdl => {
-                drop((options, on_event));
-                Err(DisplayError::NoWindowSystem { reason: "not there yet".into() })
+                let sdl = SdlPresenter::open(options, Box::new(on_event))?;
+                let handle = DisplayHandle { inner: Inner::Sdl(sdl.shared().clone()) };
+                Ok((Presenter { backend: Opened::Sdl(sdl) }, handle))
             }
             Backend::Headless => {
                 let headless = Headless::new();
@@ -46,8 +49,9 @@ impl Presenter {
     /// # Errors
     ///
     /// The window system failed.
-    pub fn run(self) -> Result<(), DisplayError> {
-        match &self.backend {
+    pub fn run(mut self) -> Result<(), DisplayError> {
+        match &mut self.backend {
+            Opened::Sdl(sdl) => sdl.run(),
             Opened::Headless(headless) => {
                 headless.run();
                 Ok(())
@@ -59,6 +63,8 @@ impl Presenter {
 impl Drop for Presenter {
     fn drop(&mut self) {
         match &self.backend {
+            // Does so when it is dropped itself.
+            Opened::Sdl(_) => {}
             Opened::Headless(headless) => headless.quit(),
         }
     }

@@ -27,15 +27,17 @@ fn limits_are_typed_errors() {
         let layout = FrameLayout { width, height, stride: u32::MAX - 3, ..layout() };
         assert_eq!(error(layout), FrameError::Dimensions { width, height });
     }
-    let narrow = FrameLayout { stride: 12, ..layout() };
-    assert_eq!(error(narrow), FrameError::Stride { stride: 12, width: 4 });
+    for stride in [0, 12, 1 << 31, u32::MAX - 3] {
+        let layout = FrameLayout { stride, ..layout() };
+        assert_eq!(error(layout), FrameError::Stride { stride, width: 4 });
+    }
     for (offset, stride) in [(2, 16), (0, 17)] {
         let unaligned = FrameLayout { offset, stride, ..layout() };
         assert_eq!(error(unaligned), FrameError::Unaligned { offset, stride });
     }
     for far in [
         FrameLayout { offset: u64::MAX - 3, ..layout() },
-        FrameLayout { stride: u32::MAX - 3, ..layout() },
+        FrameLayout { stride: i32::MAX as u32 - 3, ..layout() },
         FrameLayout::packed(MAX_DIMENSION, MAX_DIMENSION, PixelFormat::Xrgb8888),
     ] {
         assert_eq!(error(far), FrameError::OutOfRange { size: 4096 });
