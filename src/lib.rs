@@ -3,5 +3,6 @@
 pub mod adapter;
 pub mod backend;
 pub mod control;
+pub mod driver;
 pub mod gpu;
 pub mod vhost_gpu;
