@@ -122,6 +122,7 @@ impl Device {
         if returned {
             vring.notify(memory);
         }
+        self.display.release_files();
         more
     }
 
@@ -216,6 +217,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         }
         self.held.clear();
         self.gpu.reset(&mut self.display);
+        self.display.release_files();
         Ok(())
     }
 

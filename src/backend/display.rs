@@ -3,9 +3,12 @@
 //! A front-end that knows `MEMORY_SCANOUT` maps the pixels itself and a frame costs no copy. Any
 //! other gets the pixels in `UPDATE` messages. Without a front-end the device goes on unseen.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Weak};
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::FromBytes;
@@ -29,6 +32,8 @@ pub struct DisplayClient {
     updates: usize,
     /// Which scanouts are shown through `MEMORY_SCANOUT`.
     mapped: [bool; MAX_SCANOUTS],
+    /// Files the front-end has mapped, by their number there, as long as a resource has them.
+    files: HashMap<u64, Weak<File>>,
     /// Rows on their way into an `UPDATE`.
     rows: Vec<u8>,
 }
@@ -37,6 +42,7 @@ impl DisplayClient {
     /// Talks to the display behind `stream` from now on.
     pub fn connect(&mut self, stream: UnixStream) {
         self.mapped = [false; MAX_SCANOUTS];
+        self.files.clear();
         self.client = match Client::connect(stream) {
             Ok(client) => Some(client),
             Err(error) => {
@@ -80,6 +86,15 @@ impl DisplayClient {
         latched
     }
 
+    /// Lets the front-end forget the files of resources that are no more.
+    pub fn release_files(&mut self) {
+        let mut files = std::mem::take(&mut self.files);
+        for (buffer, _) in files.extract_if(|_, file| file.strong_count() == 0) {
+            let _ = self.with_client(|client| client.memory_release(buffer));
+        }
+        self.files = files;
+    }
+
     /// Runs `call` with the client; a client that failed is dropped and the display with it.
     fn with_client<T>(
         &mut self,
@@ -115,6 +130,7 @@ impl DisplayClient {
             PixelMemory::Memfd(file) => {
                 message.buffer = source.buffer;
                 message.size = file.metadata().ok()?.len();
+                self.files.insert(source.buffer, Arc::downgrade(file));
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }
             PixelMemory::Guest { address, length } => {
