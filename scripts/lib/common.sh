@@ -27,22 +27,19 @@ need_root() { [[ $(id -u) = 0 ]] || die "must run as root"; }
 # key_of FILE… — one hash over standard input and the contents of FILES.
 key_of() { cat -- - "$@" | sha256sum | cut -d ' ' -f 1; }
 
-# tree_key DIR — one hash over the names and contents of DIR's files.
-tree_key() { (cd -- "$1" && find . -type f -print0 | sort -z | xargs -0r sha256sum) | key_of; }
-
 # stamp_is FILE KEY — whether FILE says that what it stands for was made from KEY.
 stamp_is() { [[ -f $1 && $(<"$1") = "$2" ]]; }
 
-# with_lock FILE CMD… — runs CMD with FILE locked, so that two runs do not build the same thing at once.
+# with_lock FILE CMD… — runs CMD in a subshell with FILE locked, so that two runs do not build the same thing at once.
+# Never call it in a condition: bash then ignores `set -e` in all of CMD.
 with_lock() {
-    local lock=$1 status=0
+    local lock=$1
     shift
     mkdir -p -- "$(dirname -- "$lock")"
-    exec {lock_fd}>"$lock"
-    flock "$lock_fd"
-    "$@" || status=$?
-    exec {lock_fd}>&-
-    return "$status"
+    (
+        flock 9
+        "$@" 9>&-
+    ) 9>"$lock"
 }
 
 # quietly LOG CMD… — runs CMD with its output in LOG; shows the end of LOG only when CMD fails.

@@ -38,10 +38,11 @@ debian_tree() {
     mv -- "$dir.new" "$dir"
 }
 
-# in_tree DIR CMD… — runs CMD chrooted into DIR with a clean environment and this machine's name resolution.
+# in_tree DIR CMD… — runs CMD chrooted into DIR, with a clean environment and /proc.
 in_tree() {
     local dir=$1
     shift
     env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        chroot "$dir" "$@"
+        unshare --mount --propagation private \
+        sh -c 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"' "$dir" "$@"
 }

@@ -4,6 +4,8 @@
 
 KERNELS=(6.1 6.12 forky)
 KERNEL_DEFAULT=6.12
+# perl and python3 are for kernel-doc, which W=1 runs.
+KERNEL_PACKAGES=linux-image-amd64,linux-headers-amd64,gcc,make,perl,python3
 # Modules no test bench needs; they are most of a Debian kernel's size.
 KERNEL_PRUNED=(
     drivers/{accel,ata,bluetooth,comedi,edac,firewire,hwmon,iio,infiniband,isdn,media,mfd,mmc,mtd,nfc,nvme,power}
@@ -35,11 +37,11 @@ ensure_kernel() { with_lock "$BOX_CACHE/kernel-$1.lock" make_kernel "$1"; }
 make_kernel() {
     local kernel=$1 dir=$BOX_CACHE/kernel-$1 suite key release
     suite=$(kernel_suite "$kernel")
-    key=$(key_of <<<"$suite ${KERNEL_PRUNED[*]} $(declare -f make_kernel extract_modules run_depmod debian_tree make_ext4)")
+    key=$(key_of <<<"$suite $KERNEL_PACKAGES ${KERNEL_PRUNED[*]} $(declare -f make_kernel extract_modules run_depmod debian_tree make_ext4)")
     ! stamp_is "$dir/stamp" "$key" || return 0
     step "fetching kernel $kernel with its headers and compiler (under a minute, once)"
     rm -f -- "$dir/stamp"
-    debian_tree "$suite" "$dir/tree" linux-image-amd64,linux-headers-amd64,gcc,make
+    debian_tree "$suite" "$dir/tree" "$KERNEL_PACKAGES"
     release=$(basename -- "$dir"/tree/boot/vmlinuz-*)
     release=${release#vmlinuz-}
     printf '%s\n' "$release" >"$dir/release"
@@ -81,12 +83,12 @@ ensure_module() { with_lock "$BOX_DIR/kernel-$1.lock" make_module "$1"; }
 make_module() {
     local kernel=$1 dir=$BOX_DIR/kernel-$1 key
     mkdir -p -- "$dir"
-    if [[ ! -f $MODULE_SOURCE/Kbuild && ! -f $MODULE_SOURCE/Makefile ]]; then
+    if [[ ! -f $MODULE_SOURCE/Kbuild ]]; then
         note "no module source in loopback-driver-glue/kernel: going on without $MODULE_NAME"
         rm -rf -- "$dir/updates" "$dir/module.stamp"
         return 0
     fi
-    key=$({ tree_key "$MODULE_SOURCE" && declare -f build_module index_module; } | key_of "$BOX_CACHE/kernel-$kernel/stamp")
+    key=$({ cat -- "$MODULE_SOURCE"/{Kbuild,*.[ch]} && declare -f build_module index_module; } | key_of "$BOX_CACHE/kernel-$kernel/stamp")
     ! stamp_is "$dir/module.stamp" "$key" || return 0
     step "building $MODULE_NAME for kernel $kernel"
     rm -f -- "$dir/module.stamp"
@@ -100,8 +102,8 @@ build_module() {
     local kernel=$1 output=$2 tree=$BOX_CACHE/kernel-$1/tree log=$BOX_DIR/logs/module-$1.log release work status=0
     release=$(kernel_release "$kernel")
     work=$(mktemp -d "$tree/tmp/build.XXXXXX")
-    cp -a -- "$MODULE_SOURCE/." "$work/"
-    quietly "$log" in_tree "$tree" make -C "/tmp/${work##*/}" "KDIR=/lib/modules/$release/build" W=1 || status=$?
+    cp -- "$MODULE_SOURCE"/{Kbuild,*.[ch]} "$work/"
+    quietly "$log" in_tree "$tree" make -C "/lib/modules/$release/build" "M=/tmp/${work##*/}" W=1 modules || status=$?
     if ((status == 0)) && grep -i 'warning' "$log" >&2; then
         note "the module builds with warnings on kernel $kernel: see $log"
         status=1
