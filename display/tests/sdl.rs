@@ -317,7 +317,12 @@ fn bottom_left_origin() {
 fn cursor_blends_and_clips() {
     with_display(options(), |display| {
         let canvas = Canvas::filled(100, 80, GREEN);
+        // Known before there is a window.
+        display.set_cursor(0, CursorImage::new(1, 1, &[255; 4], 0, 0).unwrap()).unwrap();
+        display.move_cursor(0, 7, 7, true).unwrap();
         show(display, 0, &canvas);
+        assert_eq!(pixel(display, 0, 7, 7), [255; 3]);
+        display.move_cursor(0, 7, 7, false).unwrap();
         let plain = display.screenshot(0).unwrap();
         // Left half opaque white, right half of half transparent red.
         let row = [[[255; 4]; 32], [[0, 0, 128, 128]; 32]].concat();

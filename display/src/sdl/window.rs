@@ -246,10 +246,15 @@ impl Window {
         }
     }
 
-    pub(super) fn set_cursor(&mut self, cursor: Cursor, image_changed: bool) {
+    pub(super) fn set_cursor(&mut self, cursor: Cursor) {
+        if cursor == self.cursor {
+            return;
+        }
+        // What is not visible needs no present.
+        self.needs_redraw |= cursor.visible || self.cursor.visible;
+        let is_same_image = cursor.image == self.cursor.image;
         self.cursor = cursor;
-        self.needs_redraw = true;
-        if !image_changed {
+        if is_same_image {
             return;
         }
         if let Some(texture) = self.cursor_texture.take() {
@@ -369,7 +374,7 @@ impl Window {
         let title = title_state(self.signal, size, self.rate);
         self.title_changed = Some(Instant::now());
         if title != self.title {
-            let whole = format!("{} – {title}", self.name);
+            let whole = format!("{} - {title}", self.name);
             if let Err(error) = self.canvas.window_mut().set_title(&whole) {
                 log::error!("cannot set a window's title: {error}");
             }
