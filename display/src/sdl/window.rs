@@ -77,9 +77,7 @@ fn open_canvas(
         RendererChoice::Auto | RendererChoice::Accelerated => window.into_canvas().accelerated(),
     };
     // Without vsync: one window would wait for the screen while others have something to show.
-    let canvas = canvas.build().map_err(sdl_error("draw in a window"))?;
-    log::info!("{name}: drawing by {}", canvas.info().name);
-    Ok(canvas)
+    canvas.build().map_err(sdl_error("draw in a window"))
 }
 
 /// True if GL has no device and draws on the CPU, slower than SDL does.
@@ -152,6 +150,7 @@ pub(super) struct Window {
 
 impl Window {
     fn new(canvas: WindowCanvas, name: String, fullscreen: bool) -> Window {
+        log::info!("{name}: drawing by {}", canvas.info().name);
         let mut window = Window {
             canvas,
             picture: None,
