@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Event, QueueInfo};
 use rustix::event::EventfdFlags;
 
-use super::memory::Memory;
+use super::memory::{Memory, Region};
 use super::queue::Queue;
 use super::signals::{Counters, QueueFds, Signals};
 
@@ -53,6 +53,8 @@ pub(super) struct QueueState {
     pub(super) fds: Option<QueueFds>,
     /// Of the running queue.
     signals: Option<Arc<Signals>>,
+    /// Of the last queue, until the device side has acknowledged its end.
+    rings: Option<Arc<Region>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -62,6 +64,7 @@ impl Link {
             info: QueueInfo { size, ..QueueInfo::default() },
             fds: None,
             signals: None,
+            rings: None,
             counters: Arc::default(),
         };
         let state = State {
@@ -142,6 +145,7 @@ impl State {
     ) -> io::Result<()> {
         if let Some(state) = self.queues.get_mut(index) {
             state.info = queue.info();
+            state.rings = Some(queue.rings());
             if let Some(fds) = &state.fds {
                 signals.set_fds(fds.try_clone()?)?;
             }
@@ -172,5 +176,10 @@ impl State {
                 signals.stop();
             }
         }
+    }
+
+    /// The device side is done with the rings.
+    pub(super) fn free_rings(&mut self) {
+        self.queues.iter_mut().for_each(|queue| queue.rings = None);
     }
 }

@@ -179,8 +179,7 @@ impl Driver {
     /// Keep the memory that the device may still write until this returns.
     pub fn reset(&mut self, timeout: Duration) -> Result<(), DriverError> {
         self.features = None;
-        // Until the device side is done with them their memory must not be used for anything else.
-        let _queues = std::mem::take(&mut self.queues);
+        self.queues.clear();
         let mut state = self.link.state();
         let running = state.running;
         state.stop_queues();
@@ -195,7 +194,10 @@ impl Driver {
         let mut state =
             self.link.wait_until(timeout, |state| done(state.acknowledged) || state.gone);
         match (done(state.acknowledged), state.gone) {
-            (true, _) => Ok(()),
+            (true, _) => {
+                state.free_rings();
+                Ok(())
+            }
             (false, true) => Err(DriverError::Gone),
             (false, false) => {
                 state.reset_timeouts += 1;
