@@ -89,6 +89,10 @@ impl Transport for SoftwareTransport {
         Ok(())
     }
 
+    fn sysfs_path(&self) -> Option<std::path::PathBuf> {
+        None
+    }
+
     fn figures(&self) -> Result<Vec<(&'static str, u64)>, TransportError> {
         let state = self.0.state();
         let sum = |counter: fn(&super::signals::Counters) -> u64| {
