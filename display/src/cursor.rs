@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::Picture;
@@ -111,9 +113,9 @@ fn blend([b, g, r, a]: [u8; 4], [under_r, under_g, under_b]: [u8; 3]) -> [u8; 3]
 }
 
 /// A scanout's pointer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    pub(crate) image: Option<std::sync::Arc<CursorImage>>,
+    pub(crate) image: Option<Arc<CursorImage>>,
     pub(crate) x: i32,
     pub(crate) y: i32,
     pub(crate) visible: bool,

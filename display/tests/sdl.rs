@@ -30,9 +30,16 @@ const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];
 const BLACK: [u8; 3] = [0; 3];
 
+/// Set if GL is to draw.
+const GL: &str = "DISPLAY_TEST_GL";
+/// Exit code of a case that this machine has not the means for.
+const SKIPPED: u8 = 77;
+
 enum On {
     Dummy,
     X11,
+    /// X11, drawing by GL, which Mesa emulates where there is no GPU.
+    Gl,
 }
 
 const CASES: &[(&str, On, fn())] = &[
@@ -55,12 +62,22 @@ const CASES: &[(&str, On, fn())] = &[
     ("x11_large_modes_are_fitted", On::X11, x11_large_modes_are_fitted),
     ("x11_resize_is_reported", On::X11, x11_resize_is_reported),
     ("x11_fullscreen_keeps_the_aspect", On::X11, x11_fullscreen_keeps_the_aspect),
+    ("gl_formats_strides_and_offsets", On::Gl, formats_strides_and_offsets),
+    ("gl_only_damage_is_read", On::Gl, only_damage_is_read),
+    ("gl_bottom_left_origin", On::Gl, bottom_left_origin),
+    ("gl_cursor_blends_and_clips", On::Gl, cursor_blends_and_clips),
+    ("gl_scanouts_have_their_own_windows", On::Gl, scanouts_have_their_own_windows),
+    ("gl_shows_the_pixels", On::Gl, x11_shows_the_pixels),
 ];
 
 fn main() -> ExitCode {
     if let Ok(name) = env::var(CASE) {
         let case = CASES.iter().find(|case| case.0 == name).expect("no such case");
         abort_after(Duration::from_secs(60));
+        if env::var_os(GL).is_some() && !has_gl() {
+            println!("{name}: SDL finds no GL (package libgl1-mesa-dri)");
+            return ExitCode::from(SKIPPED);
+        }
         case.2();
         return ExitCode::SUCCESS;
     }
@@ -83,7 +100,7 @@ fn run_case(name: &str, on: &On) -> &'static str {
     command.env_remove("SDL_VIDEODRIVER");
     let xvfb = match on {
         On::Dummy => None,
-        On::X11 => match Xvfb::start() {
+        On::X11 | On::Gl => match Xvfb::start() {
             Ok(xvfb) => Some(xvfb),
             Err(error) => {
                 println!("{name}: Xvfb (package xvfb) does not start: {error}");
@@ -94,7 +111,20 @@ fn run_case(name: &str, on: &On) -> &'static str {
     if let Some(xvfb) = &xvfb {
         command.env("DISPLAY", &xvfb.display).env(SCREEN, xvfb.directory.path());
     }
-    if command.status().unwrap().success() { "ok" } else { "FAILED" }
+    if let On::Gl = on {
+        command.env(GL, "1");
+    }
+    match command.status().unwrap().code() {
+        Some(0) => "ok",
+        Some(code) if code == i32::from(SKIPPED) => "skipped",
+        _ => "FAILED",
+    }
+}
+
+fn has_gl() -> bool {
+    let video = sdl2::init().unwrap().video().unwrap();
+    let window = video.window("probe", 16, 16).hidden().opengl().build();
+    window.is_ok_and(|window| window.gl_create_context().is_ok())
 }
 
 struct Xvfb {
@@ -141,7 +171,8 @@ fn abort_after(limit: Duration) {
 
 fn options() -> Options {
     let mut options = Options::new(Backend::Sdl, "test");
-    options.sdl.renderer = RendererChoice::Software;
+    let gl = env::var_os(GL).is_some();
+    options.sdl.renderer = if gl { RendererChoice::Accelerated } else { RendererChoice::Software };
     if env::var_os("DISPLAY").is_none() {
         options.sdl.video_driver = Some("dummy".into());
     }
@@ -317,7 +348,12 @@ fn bottom_left_origin() {
 fn cursor_blends_and_clips() {
     with_display(options(), |display| {
         let canvas = Canvas::filled(100, 80, GREEN);
+        // Known before there is a window.
+        display.set_cursor(0, CursorImage::new(1, 1, &[255; 4], 0, 0).unwrap()).unwrap();
+        display.move_cursor(0, 7, 7, true).unwrap();
         show(display, 0, &canvas);
+        assert_eq!(pixel(display, 0, 7, 7), [255; 3]);
+        display.move_cursor(0, 7, 7, false).unwrap();
         let plain = display.screenshot(0).unwrap();
         // Left half opaque white, right half of half transparent red.
         let row = [[[255; 4]; 32], [[0, 0, 128, 128]; 32]].concat();

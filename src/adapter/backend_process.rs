@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 /// Where the GPU backend is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendChoice {
-    /// This program's `backend` command, as a child.
+    /// The `backend` command of this program, as a child.
     Child {
+        /// The executable of `virtio-loopback-gpu`.
+        program: PathBuf,
         /// Its arguments after `backend --fd N`.
         arguments: Vec<String>,
     },
@@ -55,8 +57,8 @@ impl BackendProcess {
     /// Starts or connects to the backend.
     pub fn start(choice: &BackendChoice) -> Result<(Self, UnixStream), BackendProcessError> {
         match choice {
-            BackendChoice::Child { arguments } => {
-                spawn(arguments).map_err(BackendProcessError::Start)
+            BackendChoice::Child { program, arguments } => {
+                spawn(program, arguments).map_err(BackendProcessError::Start)
             }
             BackendChoice::Socket(path) => {
                 let stream = UnixStream::connect(path).map_err(|source| {
@@ -102,9 +104,9 @@ impl Drop for BackendProcess {
     }
 }
 
-fn spawn(arguments: &[String]) -> io::Result<(BackendProcess, UnixStream)> {
+fn spawn(program: &Path, arguments: &[String]) -> io::Result<(BackendProcess, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(program);
     command.arg("backend").arg("--fd").arg(CHILD_FD.to_string()).args(arguments);
     let theirs = OwnedFd::from(theirs);
     sys::pass_fd(&mut command, theirs.as_fd(), CHILD_FD);

@@ -117,14 +117,13 @@ impl DeviceOptions {
         Modes::new(self.scanouts.clone())
     }
 
-    fn backend(&self) -> BackendChoice {
-        self.backend.as_ref().map_or_else(
-            || {
-                let Render::TwoD = self.render;
-                BackendChoice::Child { arguments: vec!["--render".into(), "2d".into()] }
-            },
-            |path| BackendChoice::Socket(path.clone()),
-        )
+    fn backend(&self) -> std::io::Result<BackendChoice> {
+        if let Some(path) = &self.backend {
+            return Ok(BackendChoice::Socket(path.clone()));
+        }
+        let Render::TwoD = self.render;
+        let arguments = vec!["--render".into(), "2d".into()];
+        Ok(BackendChoice::Child { program: std::env::current_exe()?, arguments })
     }
 
     fn display(&self) -> display::Options {

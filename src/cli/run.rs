@@ -66,7 +66,7 @@ pub fn serve(
     let adapter_options = adapter::Options {
         name: options.name.clone(),
         modes: options.modes(),
-        backend: options.backend(),
+        backend: options.backend()?,
     };
     let mut adapter = Adapter::start(adapter_options, display.clone(), create)?;
     serve_control(&control, &adapter, stopper)?;

@@ -9,6 +9,7 @@ mod shared;
 mod window;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,9 +139,7 @@ impl SdlPresenter {
         }
         drop(work.done);
         if let Some(Slot::Open(window)) = self.slots.get_mut(&work.id) {
-            if work.cursor_changed {
-                window.set_cursor(work.cursor, work.cursor_image_changed);
-            }
+            window.set_cursor(work.cursor);
             window.set_signal(work.signal);
         }
     }
@@ -309,12 +308,15 @@ impl Drop for SdlPresenter {
 /// Only what the user's environment does not set itself: SDL lets that win.
 fn set_hints(options: &SdlOptions) {
     const NAME: &str = "virtio-loopback-gpu";
+    // By itself SDL would go on to kmsdrm, and so take over a card (possibly the very one that is
+    // shown here) when there is no window system. libwayland prints a line of its own when it is
+    // asked without this directory.
+    let has_wayland = env::var_os("XDG_RUNTIME_DIR").is_some();
+    let window_systems = if has_wayland { "x11,wayland" } else { "x11" };
     for (hint, value) in [
         // SIGINT and SIGTERM belong to the program.
         ("SDL_NO_SIGNAL_HANDLERS", "1"),
-        // By itself SDL would go on to kmsdrm, and so take over a card (possibly the very one that
-        // is shown here) when there is no window system.
-        ("SDL_VIDEODRIVER", "x11,wayland"),
+        ("SDL_VIDEODRIVER", window_systems),
         ("SDL_VIDEO_ALLOW_SCREENSAVER", "1"),
         ("SDL_VIDEO_MINIMIZE_ON_FOCUS_LOSS", "0"),
         ("SDL_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR", "0"),
@@ -322,8 +324,6 @@ fn set_hints(options: &SdlOptions) {
         // The software renderer is chosen where GL is slow: it must not draw through GL after all.
         ("SDL_FRAMEBUFFER_ACCELERATION", "0"),
         ("SDL_APP_NAME", NAME),
-        ("SDL_VIDEO_X11_WMCLASS", NAME),
-        ("SDL_VIDEO_WAYLAND_WMCLASS", NAME),
     ] {
         hint::set(hint, value);
     }
@@ -338,13 +338,14 @@ fn window_name(name: &str, scanout: u32) -> String {
     if scanout == 0 { name } else { format!("{name}:{scanout}") }
 }
 
-/// The part of a window's title after the name.
+/// The part of a window's title after the name. ASCII: with any other character SDL can set titles
+/// on X11 only if the program has set a UTF-8 locale.
 fn title_state(signal: Signal, size: (u32, u32), rate: Option<f64>) -> String {
     let (width, height) = size;
     match (signal, rate) {
         (Signal::Off, _) => "no signal".into(),
-        (Signal::Lost, _) => format!("{width}x{height} – last frame"),
-        (Signal::Live, Some(rate)) => format!("{width}x{height} – {rate:.0} fps"),
+        (Signal::Lost, _) => format!("{width}x{height} - last frame"),
+        (Signal::Live, Some(rate)) => format!("{width}x{height} - {rate:.0} fps"),
         (Signal::Live, None) => format!("{width}x{height}"),
     }
 }

@@ -56,8 +56,6 @@ pub(super) struct ScanoutWork {
     /// To be dropped when they have been read.
     pub(super) done: Vec<Completion>,
     pub(super) cursor: Cursor,
-    pub(super) cursor_changed: bool,
-    pub(super) cursor_image_changed: bool,
 }
 
 #[derive(Default)]
@@ -67,12 +65,10 @@ struct Scanout {
     cursor: Cursor,
     /// Nothing of the source has been read yet.
     is_new: bool,
-    /// Anything below, or the signal, is news for the presenter.
+    /// The presenter has news to take.
     changed: bool,
     damage: Damage,
     done: Vec<Completion>,
-    cursor_changed: bool,
-    cursor_image_changed: bool,
 }
 
 impl Scanout {
@@ -111,8 +107,6 @@ impl Scanout {
             damage: self.damage.take(),
             done: std::mem::take(&mut self.done),
             cursor: self.cursor.clone(),
-            cursor_changed: std::mem::take(&mut self.cursor_changed),
-            cursor_image_changed: std::mem::take(&mut self.cursor_image_changed),
         })
     }
 }
@@ -224,10 +218,7 @@ impl Shared {
     }
 
     pub(crate) fn set_cursor(&self, id: u32, image: CursorImage) -> Result<(), DisplayError> {
-        self.change_cursor(id, |scanout| {
-            scanout.cursor.image = Some(Arc::new(image));
-            scanout.cursor_image_changed = true;
-        })
+        self.change_cursor(id, |cursor| cursor.image = Some(Arc::new(image)))
     }
 
     pub(crate) fn move_cursor(
@@ -237,21 +228,15 @@ impl Shared {
         y: i32,
         visible: bool,
     ) -> Result<(), DisplayError> {
-        self.change_cursor(id, |scanout| {
-            let image = scanout.cursor.image.take();
-            scanout.cursor = Cursor { x, y, visible, image };
+        self.change_cursor(id, |cursor| {
+            *cursor = Cursor { x, y, visible, image: cursor.image.take() };
         })
     }
 
-    fn change_cursor(
-        &self,
-        id: u32,
-        change: impl FnOnce(&mut Scanout),
-    ) -> Result<(), DisplayError> {
+    fn change_cursor(&self, id: u32, change: impl FnOnce(&mut Cursor)) -> Result<(), DisplayError> {
         let mut state = lock(&self.state);
         let scanout = state.scanout(id)?;
-        change(scanout);
-        scanout.cursor_changed = true;
+        change(&mut scanout.cursor);
         scanout.changed = true;
         self.wake(state);
         Ok(())

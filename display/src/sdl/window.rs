@@ -77,9 +77,7 @@ fn open_canvas(
         RendererChoice::Auto | RendererChoice::Accelerated => window.into_canvas().accelerated(),
     };
     // Without vsync: one window would wait for the screen while others have something to show.
-    let canvas = canvas.build().map_err(sdl_error("draw in a window"))?;
-    log::info!("{name}: drawing by {}", canvas.info().name);
-    Ok(canvas)
+    canvas.build().map_err(sdl_error("draw in a window"))
 }
 
 /// True if GL has no device and draws on the CPU, slower than SDL does.
@@ -152,6 +150,7 @@ pub(super) struct Window {
 
 impl Window {
     fn new(canvas: WindowCanvas, name: String, fullscreen: bool) -> Window {
+        log::info!("{name}: drawing by {}", canvas.info().name);
         let mut window = Window {
             canvas,
             picture: None,
@@ -246,10 +245,15 @@ impl Window {
         }
     }
 
-    pub(super) fn set_cursor(&mut self, cursor: Cursor, image_changed: bool) {
+    pub(super) fn set_cursor(&mut self, cursor: Cursor) {
+        if cursor == self.cursor {
+            return;
+        }
+        // What is not visible needs no present.
+        self.needs_redraw |= cursor.visible || self.cursor.visible;
+        let is_same_image = cursor.image == self.cursor.image;
         self.cursor = cursor;
-        self.needs_redraw = true;
-        if !image_changed {
+        if is_same_image {
             return;
         }
         if let Some(texture) = self.cursor_texture.take() {
@@ -369,7 +373,7 @@ impl Window {
         let title = title_state(self.signal, size, self.rate);
         self.title_changed = Some(Instant::now());
         if title != self.title {
-            let whole = format!("{} – {title}", self.name);
+            let whole = format!("{} - {title}", self.name);
             if let Err(error) = self.canvas.window_mut().set_title(&whole) {
                 log::error!("cannot set a window's title: {error}");
             }

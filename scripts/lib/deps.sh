@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# Installs the Debian packages the scripts and the build need. Sourced after common.sh.
+
+# To build the workspace on this machine.
+BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
+# To make and boot the box.
+BOX_PACKAGES=(mmdebstrap qemu-system-x86 e2fsprogs cpio xz-utils util-linux)
+
+# is_installed PACKAGE
+is_installed() { [[ $(dpkg-query -Wf '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }
+
+# need_packages PACKAGE… — installs those that are missing; needs root only then.
+need_packages() {
+    local package missing=()
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    [[ $(id -u) = 0 ]] || die "missing packages; as root: apt-get install ${missing[*]}"
+    step "installing ${missing[*]}"
+    quietly "$TOP/target/logs/apt.log" apt_get update
+    quietly "$TOP/target/logs/apt.log" apt_get install --no-install-recommends "${missing[@]}"
+}
+
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 "$@"; }
