@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rustix::event::EventfdFlags;
 use super::memory::{Memory, Region};
 use super::queue::Queue;
 use super::signals::{Counters, QueueFds, Signals};
+use crate::gpu::wire::Config;
 
 /// Shared by the transport and the driver.
 #[derive(Debug)]
@@ -165,6 +167,19 @@ impl State {
         }
         state.fds = Some(fds);
         Ok(true)
+    }
+
+    /// The driver writes to the configuration space, within its bounds.
+    pub(super) fn driver_wrote(&mut self, offset: u32, bytes: &[u8]) {
+        self.config_writes += 1;
+        let events_clear = offset_of!(Config, events_clear);
+        for (at, bits) in (offset as usize..).zip(bytes) {
+            let is_clear = (events_clear..events_clear + size_of::<u32>()).contains(&at);
+            let read = (at + offset_of!(Config, events_read)).wrapping_sub(events_clear);
+            if is_clear && let Some(byte) = self.config.get_mut(read) {
+                *byte &= !bits;
+            }
+        }
     }
 
     /// Ends all queues: their owners get an error instead of a wait.
