@@ -38,7 +38,7 @@
 //! [`Completion::flushed`] says which scanouts a flush touched, so that the caller may give the chain
 //! back only when the display has them latched.
 #![cfg_attr(
-    not(test),
+    not(any(test, fuzzing)),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
@@ -55,6 +55,8 @@ mod rect;
 mod renderer;
 mod resource;
 mod scanout;
+#[cfg(any(test, fuzzing))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod wire;

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -20,7 +21,7 @@ use vhost::vhost_user::{
 };
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
+use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
 use zerocopy::IntoBytes;
 
@@ -55,6 +56,8 @@ pub struct Device {
     acked_features: u64,
     held: VecDeque<HeldChain>,
     poll: Arc<Poll>,
+    /// How long to look for further chains before sleeping.
+    busy_poll: Duration,
 }
 
 impl Device {
@@ -68,6 +71,7 @@ impl Device {
             acked_features: 0,
             held: VecDeque::new(),
             poll,
+            busy_poll: busy_poll(),
         })
     }
 
@@ -87,20 +91,24 @@ impl Device {
 
     /// Handles what the driver has put on a queue. `true`: there is more, come again.
     pub fn process_queue(&mut self, index: u16) -> bool {
+        let more = self.process_turn(index);
+        self.display.release_files();
         let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
-        if !vring.is_running() {
-            return false;
-        }
+        // A queue whose entries all wait for the display goes on when the display answers.
+        vring.is_running()
+            && !is_full(&self.held, vring)
+            && (more || vring.wait_for_more(self.memory.guest(), self.busy_poll))
+    }
+
+    /// One turn's worth of chains. `true`: the turn ended before the chains did.
+    fn process_turn(&mut self, index: u16) -> bool {
+        let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
         let memory = self.memory.guest();
-        let mut more = true;
         let mut returned = false;
+        let mut more = true;
         for _ in 0..CHAINS_PER_TURN {
-            if self.held.len() >= usize::from(vring.queue.size()) {
-                // A driver that has every entry waiting for the display gets no more in.
-                more = false;
-                break;
-            }
-            let Some(chain) = next_chain(vring, memory) else {
+            let chain = (!is_full(&self.held, vring)).then(|| vring.next_chain(memory)).flatten();
+            let Some(chain) = chain else {
                 more = false;
                 break;
             };
@@ -122,7 +130,6 @@ impl Device {
         if returned {
             vring.notify(memory);
         }
-        self.display.release_files();
         more
     }
 
@@ -165,6 +172,16 @@ impl Device {
     }
 }
 
+/// Most drivers submit again as soon as they have seen an answer: for a few microseconds it is
+/// cheaper to look for that than to sleep and be woken. Not where driver and backend share the only
+/// processor.
+fn busy_poll() -> Duration {
+    match std::thread::available_parallelism() {
+        Ok(processors) if processors.get() > 1 => Duration::from_micros(10),
+        _ => Duration::ZERO,
+    }
+}
+
 /// Returns every held chain, whatever the display does.
 fn release_held(
     held: &mut VecDeque<HeldChain>,
@@ -178,21 +195,10 @@ fn release_held(
     any
 }
 
-/// The next chain; when there is none, the driver is asked to kick for the one after.
-fn next_chain<'m>(
-    vring: &mut Vring,
-    memory: &'m GuestMemoryMmap,
-) -> Option<DescriptorChain<&'m GuestMemoryMmap>> {
-    loop {
-        // An index that is out of bounds is an error of the iterator: the queue is broken.
-        let mut chains = vring.queue.iter(memory).ok()?;
-        if let Some(chain) = chains.next() {
-            return Some(chain);
-        }
-        if !vring.queue.enable_notification(memory).unwrap_or(false) {
-            return None;
-        }
-    }
+/// Whether every entry of the control queue may be waiting for the display: then the driver gets no
+/// more in, whatever it writes to its ring.
+fn is_full(held: &VecDeque<HeldChain>, vring: &Vring) -> bool {
+    held.len() >= usize::from(vring.queue.size())
 }
 
 fn unsupported<T>(what: &'static str) -> VhostUserResult<T> {

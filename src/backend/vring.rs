@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use virtio_queue::{Queue, QueueT};
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::GuestMemoryMmap;
 
 /// Entries a queue of the device may have.
@@ -33,6 +35,44 @@ impl Vring {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.enabled && self.queue.ready()
+    }
+
+    /// The next chain the driver has made available.
+    pub fn next_chain<'m>(
+        &mut self,
+        memory: &'m GuestMemoryMmap,
+    ) -> Option<DescriptorChain<&'m GuestMemoryMmap>> {
+        if !self.is_running() {
+            return None;
+        }
+        match self.queue.iter(memory) {
+            Ok(mut chains) => chains.next(),
+            // The driver's index is out of bounds; it must reset the device (virtio 1.3, 2.6).
+            Err(error) => {
+                log::warn!("a queue is broken and stops: {error}");
+                self.queue.set_ready(false);
+                None
+            }
+        }
+    }
+
+    /// Looks for further chains for a while, then asks the driver to kick for the next one.
+    /// `true`: there is one already.
+    pub fn wait_for_more(&mut self, memory: &GuestMemoryMmap, time: Duration) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        let start = Instant::now();
+        while start.elapsed() < time {
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+            let available = self.queue.avail_idx(memory, Ordering::Acquire);
+            if available.is_ok_and(|index| index.0 != self.queue.next_avail()) {
+                return true;
+            }
+        }
+        self.queue.enable_notification(memory).unwrap_or(false)
     }
 
     /// Returns a chain to the driver. A ring that cannot be written is stopped: its memory is gone.

@@ -62,7 +62,7 @@ impl Gpu {
         self.resources.check_free(id)?;
         let format = format(body.format.get())?;
         let (width, height) = self.dimensions(body.width.get(), body.height.get())?;
-        let image = Image { format, width, height, memory: None };
+        let image = Image::new(format, width, height).ok_or(CommandError::OverLimit("bytes"))?;
         self.resources.insert(id, Kind::Image(image), None)?;
         Ok(Outcome::Done)
     }

@@ -37,6 +37,9 @@ pub(super) struct Image {
     pub(super) format: Format,
     pub(super) width: u32,
     pub(super) height: u32,
+    /// Bytes from a row to the next: rows have no gap.
+    pub(super) stride: u32,
+    pub(super) bytes: u64,
     /// There once something was written to it or it was shown.
     pub(super) memory: Option<Memfd>,
 }
@@ -52,13 +55,11 @@ pub(super) struct Blob {
 }
 
 impl Image {
-    /// Bytes from a row to the next.
-    pub(super) fn stride(&self) -> u64 {
-        u64::from(self.width) * BYTES_PER_PIXEL
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.stride() * u64::from(self.height)
+    /// An image without memory, `None` when its size cannot be counted.
+    pub(super) fn new(format: Format, width: u32, height: u32) -> Option<Self> {
+        let stride = width.checked_mul(Format::BYTES_PER_PIXEL)?;
+        let bytes = u64::from(stride) * u64::from(height);
+        Some(Self { format, width, height, stride, bytes, memory: None })
     }
 }
 
@@ -132,7 +133,7 @@ impl Resources {
     ) -> Result<(), CommandError> {
         self.check_free(id)?;
         if let Kind::Image(image) = &kind {
-            self.usage.add_bytes(image.bytes(), &self.limits)?;
+            self.usage.add_bytes(image.bytes, &self.limits)?;
         }
         self.usage.backing_entries += backing.as_ref().map_or(0, Backing::pieces);
         let serial = self.next_serial;
@@ -149,7 +150,7 @@ impl Resources {
         let resource = entry.remove();
         self.usage.backing_entries -= resource.backing.as_ref().map_or(0, Backing::pieces);
         let (bytes, file) = match &resource.kind {
-            Kind::Image(image) => (image.bytes(), image.memory.is_some()),
+            Kind::Image(image) => (image.bytes, image.memory.is_some()),
             Kind::Blob(blob) if blob.shadow.is_some() => (blob.size, true),
             Kind::Blob(_) => (0, false),
         };
@@ -222,7 +223,7 @@ impl Resources {
         if rect.is_empty() {
             return Ok(());
         }
-        let rows = Rows::of(rect, image.stride(), offset);
+        let rows = Rows::of(rect, u64::from(image.stride), offset);
         rows.check(backing.len())?;
         let target = image_memory(image, &mut self.usage, &self.limits)?;
         Ok(rows.copy(memory, backing, target)?)
@@ -241,12 +242,12 @@ impl Resources {
         if rect.is_empty() || !rect.fits(image.width, image.height) {
             return Err(CommandError::OutOfRange("rectangle"));
         }
-        let (stride, format) = (image.stride(), image.format);
+        let (stride, format) = (image.stride, image.format);
         let file = image_memory(image, &mut self.usage, &self.limits)?.file();
         Ok(ScanoutSource {
             memory: PixelMemory::Memfd(file.clone()),
-            offset: u64::from(rect.y) * stride + u64::from(rect.x) * BYTES_PER_PIXEL,
-            stride: u32::try_from(stride).map_err(|_| CommandError::OutOfRange("width"))?,
+            offset: u64::from(rect.y) * u64::from(stride) + u64::from(rect.x) * BYTES_PER_PIXEL,
+            stride,
             width: rect.width,
             height: rect.height,
             format,
@@ -297,12 +298,12 @@ impl Resources {
         Ok(rows.copy(memory, backing, shadow)?)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn usage(&self) -> &Usage {
         &self.usage
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Resource)> {
         self.table.iter().map(|(&id, resource)| (id, resource))
     }
@@ -314,7 +315,7 @@ fn image_memory<'a>(
     usage: &mut Usage,
     limits: &Limits,
 ) -> Result<&'a Memfd, CommandError> {
-    let bytes = image.bytes();
+    let bytes = image.bytes;
     match &mut image.memory {
         Some(memory) => Ok(memory),
         memory => Ok(memory.insert(new_file(bytes, usage, limits)?)),
