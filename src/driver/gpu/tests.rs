@@ -44,7 +44,7 @@ fn the_device_is_asked_about_its_displays() {
     assert_eq!(gpu.edid(1).unwrap(), vec![2; 256]);
     refused(gpu.edid(16), RespType::ErrInvalidScanoutId);
     refused(gpu.capset_info(0), RespType::ErrInvalidParameter);
-    refused(gpu.capset(2, 1, 100), RespType::ErrUnspec);
+    refused(gpu.capset(2, 1, 100), RespType::ErrInvalidParameter);
     gpu.unbind(LONG).unwrap();
     device.join();
 }
