@@ -43,12 +43,7 @@ pub fn run(peer: Option<&Path>) -> Vec<Row> {
         .into()
 }
 
-fn compare(
-    depth: u16,
-    target: f64,
-    ours: &mut Contender,
-    mut peer: Option<&mut Contender>,
-) -> Row {
+fn compare(depth: u16, target: f64, ours: &mut Contender, mut peer: Option<&mut Contender>) -> Row {
     let (mut our_rates, mut peer_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let rate = ours.rate(depth);
@@ -97,8 +92,7 @@ impl Contender {
             assert!(Instant::now() < deadline, "{name} does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let mut device =
-            Device::with_backend(&["640x480"], BackendChoice::Socket(socket.clone()));
+        let mut device = Device::with_backend(&["640x480"], BackendChoice::Socket(socket.clone()));
         let mut driver = device.driver.take().expect("a driver");
         driver.start(1 << 28 | 1 << 29).expect("the driver starts");
         let queue = driver.take_queue(wire::CONTROL_QUEUE).expect("a queue");
@@ -191,7 +185,6 @@ impl Contender {
         }
         rate
     }
-
 }
 
 impl Drop for Contender {
