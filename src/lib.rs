@@ -1,1 +1,8 @@
 //! virtio-gpu without a VM: see README.md and docs/architecture.md.
+
+pub mod adapter;
+pub mod backend;
+pub mod control;
+pub mod driver;
+pub mod gpu;
+pub mod vhost_gpu;

@@ -5,4 +5,6 @@
 //! a configuration space, and the driver's steps as [`Event`]s. Nothing here knows a device type.
 
 mod transport;
+mod virtio_loopback;
 pub use transport::{DeviceConfig, Event, MemoryWindow, QueueInfo, Transport, TransportError};
+pub use virtio_loopback::{VirtioLoopback, export_dmabuf};

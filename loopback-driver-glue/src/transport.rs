@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -142,6 +143,8 @@ pub trait Transport: AsFd + fmt::Debug + Send {
     fn acknowledge(&mut self, sequence: u32) -> Result<(), TransportError>;
     /// Changes the configuration space and interrupts the driver.
     fn set_config(&mut self, offset: u32, data: &[u8]) -> Result<(), TransportError>;
+    /// Directory of the device's parent in sysfs, for transports of a kernel driver.
+    fn sysfs_path(&self) -> Option<PathBuf>;
     /// Figures for the status page, as (name, value).
     fn figures(&self) -> Result<Vec<(&'static str, u64)>, TransportError>;
 }

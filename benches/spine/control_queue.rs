@@ -1,0 +1,196 @@
+//! Round trips per second over the control queue, ours against rust-vmm's vhost-device-gpu.
+//!
+//! The same driver, the same front-end, the same command: TRANSFER_TO_HOST_2D of one pixel. Ours
+//! does it; the peer's mode `null` does nothing at all, which is in the peer's favour. The two take
+//! turns, round by round.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use virtio_loopback_gpu::adapter::BackendChoice;
+use virtio_loopback_gpu::driver::memory::Region;
+use virtio_loopback_gpu::driver::queue::{Part, Queue};
+use virtio_loopback_gpu::gpu::wire::{
+    self, CtrlHdr, Format, MemEntry, ResourceAttachBacking, ResourceCreate2d, TransferToHost2d,
+};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+use crate::common::{Device, TIMEOUT, program};
+use crate::report::{Row, Target, median};
+
+/// Rounds of each side.
+const ROUNDS: usize = 7;
+/// How long one round lasts.
+const ROUND: Duration = Duration::from_millis(400);
+
+/// Ratios at depth 64 and 1.
+pub fn run(peer: Option<&Path>) -> Vec<Row> {
+    let mut ours = Contender::start("ours", |socket| {
+        let mut command = Command::new(program());
+        command.arg("backend").arg("--socket-path").arg(socket);
+        command
+    });
+    let mut peer = peer.map(|peer| {
+        Contender::start("vhost-device-gpu", |socket| {
+            let mut command = Command::new(peer);
+            command.arg("--socket-path").arg(socket).args(["--gpu-mode", "null"]);
+            command
+        })
+    });
+    [(64, 1.5), (1, 1.0)]
+        .map(|(depth, target)| compare(depth, target, &mut ours, peer.as_mut()))
+        .into()
+}
+
+fn compare(depth: u16, target: f64, ours: &mut Contender, mut peer: Option<&mut Contender>) -> Row {
+    let (mut our_rates, mut peer_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let rate = ours.rate(depth);
+        our_rates.push(rate);
+        if let Some(peer) = &mut peer {
+            let peer_rate = peer.rate(depth);
+            peer_rates.push(peer_rate);
+            ratios.push(rate / peer_rate);
+        }
+    }
+    let what = format!("control queue round trips, depth {depth}");
+    let our_rate = median(&mut our_rates);
+    if peer.is_none() {
+        let details = "the peer is not installed: no ratio".into();
+        return Row { what, value: our_rate, unit: "1/s", target: None, details };
+    }
+    Row {
+        what: format!("{what}, ours / vhost-device-gpu null"),
+        value: median(&mut ratios),
+        unit: "x",
+        target: Some(Target::AtLeast(target)),
+        details: format!("{our_rate:.0}/s against {:.0}/s", median(&mut peer_rates)),
+    }
+}
+
+/// A backend with a driver on it.
+struct Contender {
+    name: &'static str,
+    queue: Queue,
+    commands: Region,
+    _device: Device,
+    process: Child,
+    socket: PathBuf,
+}
+
+/// Bytes of a request and of a response, each in a slot of its own.
+const SLOT: u64 = 256;
+const RESPONSE: u64 = 128;
+
+impl Contender {
+    fn start(name: &'static str, command: impl FnOnce(&Path) -> Command) -> Self {
+        let socket = std::env::temp_dir().join(format!("bench-{}-{name}", std::process::id()));
+        let process = command(&socket).spawn().expect("the backend starts");
+        let deadline = Instant::now() + TIMEOUT;
+        while !socket.exists() {
+            assert!(Instant::now() < deadline, "{name} does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut device = Device::with_backend(&["640x480"], BackendChoice::Socket(socket.clone()));
+        let mut driver = device.driver.take().expect("a driver");
+        driver.start(1 << 28 | 1 << 29).expect("the driver starts");
+        let queue = driver.take_queue(wire::CONTROL_QUEUE).expect("a queue");
+        let commands = driver.memory().allocate(64 * SLOT).expect("memory");
+        let pixels = driver.memory().allocate(4096).expect("memory");
+        device.driver = Some(driver);
+        let mut contender = Self { name, queue, commands, _device: device, process, socket };
+        contender.make_resource(&pixels);
+        // The pages of the resource stay allocated as long as the driver's memory does.
+        std::mem::forget(pixels);
+        contender
+    }
+
+    fn make_resource(&mut self, pixels: &Region) {
+        let header = |command: wire::Command| CtrlHdr {
+            type_: command.raw().into(),
+            ..CtrlHdr::new_zeroed()
+        };
+        self.submit_one(&ResourceCreate2d {
+            hdr: header(wire::Command::ResourceCreate2d),
+            resource_id: 1.into(),
+            format: Format::B8g8r8x8.raw().into(),
+            width: 16.into(),
+            height: 16.into(),
+        });
+        let attach = ResourceAttachBacking {
+            hdr: header(wire::Command::ResourceAttachBacking),
+            resource_id: 1.into(),
+            nr_entries: 1.into(),
+        };
+        let entry =
+            MemEntry { addr: pixels.address().into(), length: 4096.into(), padding: 0.into() };
+        let bytes = [attach.as_bytes(), entry.as_bytes()].concat();
+        self.submit_bytes(&bytes);
+        let transfer = TransferToHost2d {
+            hdr: header(wire::Command::TransferToHost2d),
+            r: wire::WireRect { width: 1.into(), height: 1.into(), ..Default::default() },
+            offset: 0.into(),
+            resource_id: 1.into(),
+            padding: 0.into(),
+        };
+        for slot in 0..64 {
+            self.commands.put(slot * SLOT, &transfer).expect("the slot is there");
+        }
+    }
+
+    fn submit_one(&mut self, command: &(impl IntoBytes + Immutable)) {
+        self.submit_bytes(command.as_bytes());
+    }
+
+    fn submit_bytes(&mut self, bytes: &[u8]) {
+        self.commands.write(0, bytes).expect("the slot is there");
+        self.add(0, bytes.len() as u32);
+        self.queue.kick().expect("a kick");
+        self.queue.wait_used(TIMEOUT).expect("a queue").expect("an answer");
+        let answer: CtrlHdr = self.commands.get(RESPONSE).expect("the slot is there");
+        assert_eq!(answer.type_.get(), wire::RespType::OkNodata.raw(), "{}", self.name);
+    }
+
+    /// Returns the index of the chain.
+    fn add(&mut self, slot: u64, length: u32) -> u16 {
+        let address = self.commands.address() + slot * SLOT;
+        let request = Part { address, length };
+        let response = Part { address: address + RESPONSE, length: size_of::<CtrlHdr>() as u32 };
+        self.queue.add(&[request], &[response]).expect("a free descriptor").index()
+    }
+
+    /// Round trips per second with `depth` commands under way.
+    fn rate(&mut self, depth: u16) -> f64 {
+        let length = size_of::<TransferToHost2d>() as u32;
+        let start = Instant::now();
+        let mut done = 0_u64;
+        let mut free: Vec<u64> = (0..u64::from(depth)).collect();
+        let mut slots = [0_u64; 1024];
+        while start.elapsed() < ROUND {
+            while let Some(slot) = free.pop() {
+                let head = self.add(slot, length);
+                slots[usize::from(head)] = slot;
+            }
+            self.queue.kick().expect("a kick");
+            self.queue.wait_pending(1, TIMEOUT).expect("a queue");
+            while let Some(used) = self.queue.take_used().expect("a queue") {
+                free.push(slots[usize::from(used.token.index())]);
+                done += 1;
+            }
+        }
+        let rate = done as f64 / start.elapsed().as_secs_f64();
+        while self.queue.outstanding() > 0 {
+            self.queue.wait_used(TIMEOUT).expect("a queue").expect("an answer");
+        }
+        rate
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}

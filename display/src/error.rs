@@ -1,0 +1,58 @@
+use thiserror::Error;
+
+use crate::{CursorError, FrameError, MAX_SCANOUTS, MemoryError, PictureError};
+
+/// What can go wrong between a frame and its presentation.
+#[derive(Debug, Error)]
+pub enum DisplayError {
+    /// The window system cannot be used. Final for this process.
+    #[error(
+        "cannot open an SDL window: {reason}; set DISPLAY or WAYLAND_DISPLAY, \
+         or use --display headless"
+    )]
+    NoWindowSystem {
+        /// What SDL said.
+        reason: String,
+    },
+
+    /// One window or renderer operation failed.
+    #[error("cannot {what}: {reason}")]
+    Sdl {
+        /// The operation, as the end of "cannot ...".
+        what: &'static str,
+        /// What SDL said.
+        reason: String,
+    },
+
+    /// The scanout number is not below [`MAX_SCANOUTS`].
+    #[error("scanout {0} does not exist, a display has scanouts 0 to {max}", max = MAX_SCANOUTS - 1)]
+    UnknownScanout(u32),
+
+    /// The scanout has no picture to work on: it was never given a frame, or is switched off.
+    #[error("scanout {0} has no picture")]
+    NoPicture(u32),
+
+    /// The display has quit.
+    #[error("the display is closed")]
+    Closed,
+
+    /// The presenter did not answer in time.
+    #[error("the display did not answer within {0} s")]
+    Timeout(u64),
+
+    /// A frame does not fit its memory or the limits.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+
+    /// Memory cannot be mapped or may not be trusted.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+
+    /// A cursor image does not fit its bytes or the limits.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+
+    /// A picture cannot be written.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+}

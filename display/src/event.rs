@@ -1,0 +1,34 @@
+/// What the user did to a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisplayEvent {
+    /// The close button. What happens next is up to [`ClosePolicy`](crate::ClosePolicy).
+    CloseRequested {
+        /// The window's scanout.
+        scanout: u32,
+    },
+    /// The user gave the window another size. Sizes that follow from a frame are not reported.
+    Resized {
+        /// The window's scanout.
+        scanout: u32,
+        /// New width of the drawing area, in pixels.
+        width: u32,
+        /// New height of the drawing area, in pixels.
+        height: u32,
+    },
+    /// Keyboard or pointer input over a window. Not produced yet.
+    Input(InputEvent),
+}
+
+/// One input event in the terms of Linux's `struct input_event` (`linux/input.h`), without the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputEvent {
+    /// The scanout of the window that had the focus.
+    pub scanout: u32,
+    /// `EV_*`.
+    pub kind: u16,
+    /// `KEY_*`, `BTN_*`, `REL_*` or `ABS_*`.
+    pub code: u16,
+    /// Key state, distance or position; absolute positions are in pixels of the frame.
+    pub value: i32,
+}

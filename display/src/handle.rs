@@ -1,0 +1,138 @@
+use std::sync::Arc;
+
+use crate::headless::Headless;
+use crate::sdl::{Completion, Shared};
+use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
+
+/// What other threads use to show something. Clones are the same display.
+///
+/// Calls never wait for the window system, but for [`screenshot`](DisplayHandle::screenshot). Each
+/// one that names a scanout fails with [`DisplayError::UnknownScanout`] if there is none of that
+/// number.
+#[derive(Clone)]
+pub struct DisplayHandle {
+    pub(crate) inner: Inner,
+}
+
+#[derive(Clone)]
+pub(crate) enum Inner {
+    Sdl(Arc<Shared>),
+    Headless(Arc<Headless>),
+}
+
+impl DisplayHandle {
+    /// Gives a scanout another picture source (page flip, mode set), or switches it off.
+    ///
+    /// A new source is shown with the next [`flush`](DisplayHandle::flush), whole. When switched
+    /// off, the last picture stays visible and the frame's memory is released.
+    ///
+    /// # Errors
+    ///
+    /// [`DisplayError::Closed`] after [`quit`](DisplayHandle::quit).
+    pub fn set_scanout(&self, scanout: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.set_scanout(scanout, frame),
+            Inner::Headless(headless) => headless.set_scanout(scanout, frame),
+        }
+    }
+
+    /// Says that whatever drew is gone: the last pictures stay, marked as such, and all frames'
+    /// memory is released. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
+    pub fn source_lost(&self) {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.source_lost(),
+            Inner::Headless(headless) => headless.source_lost(),
+        }
+    }
+
+    /// Says that the pixels in `damage` have changed. It is clipped to the frame.
+    ///
+    /// `done` runs exactly once: when the pixels have been copied and may be overwritten, or at
+    /// once when there is nothing to copy (headless, an error, quit). It may run in this call, or
+    /// on the presenter's thread, and must be short.
+    ///
+    /// # Errors
+    ///
+    /// [`DisplayError::NoPicture`] if the scanout has no frame, [`DisplayError::Closed`] after
+    /// [`quit`](DisplayHandle::quit).
+    pub fn flush(
+        &self,
+        scanout: u32,
+        damage: Rect,
+        done: impl FnOnce() + Send + 'static,
+    ) -> Result<(), DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.flush(scanout, damage, Completion::new(done)),
+            Inner::Headless(headless) => {
+                let result = headless.flush(scanout, damage);
+                done();
+                result
+            }
+        }
+    }
+
+    /// Changes the image of the mouse pointer, not its place or visibility.
+    ///
+    /// # Errors
+    ///
+    /// None but the scanout's number.
+    pub fn set_cursor(&self, scanout: u32, image: CursorImage) -> Result<(), DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.set_cursor(scanout, image),
+            Inner::Headless(headless) => headless.set_cursor(scanout, image),
+        }
+    }
+
+    /// Places, shows or hides the mouse pointer.
+    ///
+    /// (`x`, `y`) is where the image's *top left* pixel lies, and may be outside the frame: Linux
+    /// sends the cursor plane's `crtc_x` and `crtc_y` (`virtgpu_plane.c`), from which the drawing
+    /// client has already subtracted the hot spot.
+    ///
+    /// # Errors
+    ///
+    /// None but the scanout's number.
+    pub fn move_cursor(
+        &self,
+        scanout: u32,
+        x: i32,
+        y: i32,
+        visible: bool,
+    ) -> Result<(), DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.move_cursor(scanout, x, y, visible),
+            Inner::Headless(headless) => headless.move_cursor(scanout, x, y, visible),
+        }
+    }
+
+    /// What the scanout shows, with the mouse pointer. With a window: what the window shows, in the
+    /// window's size. Headless: the frame or, once its source ended, its last picture, even after
+    /// [`quit`](DisplayHandle::quit).
+    ///
+    /// # Errors
+    ///
+    /// [`DisplayError::NoPicture`] before the first frame. With a window also
+    /// [`DisplayError::Closed`] and [`DisplayError::Timeout`].
+    pub fn screenshot(&self, scanout: u32) -> Result<Picture, DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.screenshot(scanout),
+            Inner::Headless(headless) => headless.screenshot(scanout),
+        }
+    }
+
+    /// The scanout's figures; `None` if it never had a frame.
+    pub fn statistics(&self, scanout: u32) -> Option<Statistics> {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.statistics(scanout),
+            Inner::Headless(headless) => headless.statistics(scanout),
+        }
+    }
+
+    /// Makes [`Presenter::run`](crate::Presenter::run) return.
+    pub fn quit(&self) {
+        match &self.inner {
+            Inner::Sdl(shared) => shared.quit(),
+            Inner::Headless(headless) => headless.quit(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use std::sync::Arc;
+
+use crate::handle::Inner;
+use crate::headless::Headless;
+use crate::sdl::SdlPresenter;
+use crate::{Backend, DisplayError, DisplayEvent, DisplayHandle, Options};
+
+/// Owns the window system. Stays on the thread that opened it.
+///
+/// Dropping it is the same as [`DisplayHandle::quit`].
+pub struct Presenter {
+    backend: Opened,
+}
+
+/// An opened [`Backend`].
+enum Opened {
+    Sdl(SdlPresenter),
+    Headless(Arc<Headless>),
+}
+
+impl Presenter {
+    /// Opens the window system; windows come with the first frames. `on_event` is called on the
+    /// presenter's thread and must be short.
+    ///
+    /// # Errors
+    ///
+    /// [`DisplayError::NoWindowSystem`], whose text says what to do.
+    pub fn open(
+        options: Options,
+        on_event: impl Fn(DisplayEvent) + Send + 'static,
+    ) -> Result<(Presenter, DisplayHandle), DisplayError> {
+        match options.backend {
+            Backend::Sdl => {
+                let sdl = SdlPresenter::open(options, Box::new(on_event))?;
+                let handle = DisplayHandle { inner: Inner::Sdl(sdl.shared().clone()) };
+                Ok((Presenter { backend: Opened::Sdl(sdl) }, handle))
+            }
+            Backend::Headless => {
+                let headless = Headless::new();
+                let handle = DisplayHandle { inner: Inner::Headless(headless.clone()) };
+                Ok((Presenter { backend: Opened::Headless(headless) }, handle))
+            }
+        }
+    }
+
+    /// Shows what the handles ask for, until one of them says [`quit`](DisplayHandle::quit) or the
+    /// user has closed the last window (see [`ClosePolicy`](crate::ClosePolicy)).
+    ///
+    /// # Errors
+    ///
+    /// The window system failed.
+    pub fn run(mut self) -> Result<(), DisplayError> {
+        match &mut self.backend {
+            Opened::Sdl(sdl) => sdl.run(),
+            Opened::Headless(headless) => {
+                headless.run();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Presenter {
+    fn drop(&mut self) {
+        match &self.backend {
+            // Does so when it is dropped itself.
+            Opened::Sdl(_) => {}
+            Opened::Headless(headless) => headless.quit(),
+        }
+    }
+}

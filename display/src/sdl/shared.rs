@@ -1,0 +1,355 @@
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sdl2::event::{Event, EventSender, EventType};
+
+use crate::cursor::Cursor;
+use crate::geometry::Damage;
+use crate::statistics::{Counters, Source};
+use crate::sync::lock;
+use crate::{CursorImage, DisplayError, Frame, MAX_SCANOUTS, Picture, Rect, Signal, Statistics};
+
+/// Seconds until an unanswered screenshot is given up.
+const SCREENSHOT_TIMEOUT: u64 = 5;
+
+/// Flushes of one scanout that may wait for the presenter.
+const MAX_PENDING: usize = 1024;
+
+/// Where a screenshot goes.
+pub(super) type Reply = SyncSender<Result<Picture, DisplayError>>;
+
+/// Runs a flush's `done` when it is dropped, so that no path can forget it. Not to be dropped with
+/// a lock held.
+pub(crate) struct Completion(Option<Box<dyn FnOnce() + Send>>);
+
+impl Completion {
+    pub(crate) fn new(done: impl FnOnce() + Send + 'static) -> Completion {
+        Completion(Some(Box::new(done)))
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done();
+        }
+    }
+}
+
+/// What the presenter has to do.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) quit: bool,
+    pub(super) scanouts: Vec<ScanoutWork>,
+    pub(super) screenshots: Vec<(u32, Reply)>,
+}
+
+/// What changed on one scanout.
+pub(super) struct ScanoutWork {
+    pub(super) id: u32,
+    pub(super) signal: Signal,
+    /// The source, if it is live.
+    pub(super) frame: Option<Frame>,
+    /// Parts of `frame` to read.
+    pub(super) damage: Vec<Rect>,
+    /// To be dropped when they have been read.
+    pub(super) done: Vec<Completion>,
+    pub(super) cursor: Cursor,
+}
+
+#[derive(Default)]
+struct Scanout {
+    source: Option<Source<()>>,
+    counters: Counters,
+    cursor: Cursor,
+    /// Nothing of the source has been read yet.
+    is_new: bool,
+    /// The presenter has news to take.
+    changed: bool,
+    damage: Damage,
+    done: Vec<Completion>,
+}
+
+impl Scanout {
+    fn set_source(&mut self, source: Option<Frame>) {
+        match (source, &self.source) {
+            (Some(frame), Some(Source::Live(known))) if frame.is_same_source(known) => return,
+            (Some(frame), _) => {
+                self.source = Some(Source::Live(frame));
+                self.is_new = true;
+            }
+            (None, _) => self.end(Signal::Off),
+        }
+        self.damage.clear();
+        self.changed = true;
+    }
+
+    fn end(&mut self, signal: Signal) {
+        if let Some(source) = &self.source {
+            let layout = *source.layout();
+            self.source = Some(Source::Ended { signal, layout, kept: () });
+            self.damage.clear();
+            self.changed = true;
+        }
+    }
+
+    fn take_work(&mut self, id: u32) -> Option<ScanoutWork> {
+        let frame = match self.source.as_ref()? {
+            Source::Live(frame) => Some(frame.clone()),
+            Source::Ended { .. } => None,
+        };
+        let signal = self.source.as_ref()?.signal();
+        std::mem::take(&mut self.changed).then(|| ScanoutWork {
+            id,
+            signal,
+            frame,
+            damage: self.damage.take(),
+            done: std::mem::take(&mut self.done),
+            cursor: self.cursor.clone(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct State {
+    scanouts: [Scanout; MAX_SCANOUTS as usize],
+    screenshots: Vec<(u32, Reply)>,
+    quit: bool,
+    /// There is no presenter any more.
+    closed: bool,
+    /// The presenter has been told to come, and has not come yet.
+    woken: bool,
+}
+
+impl State {
+    fn scanout(&mut self, id: u32) -> Result<&mut Scanout, DisplayError> {
+        self.scanouts.get_mut(id as usize).ok_or(DisplayError::UnknownScanout(id))
+    }
+}
+
+/// What the presenter and other threads share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    woken: Condvar,
+    /// None once SDL is about to end, after which its event queue must not be touched.
+    sender: Mutex<Option<EventSender>>,
+}
+
+impl Shared {
+    pub(super) fn new(sender: EventSender) -> Arc<Shared> {
+        Arc::new(Shared {
+            state: Mutex::default(),
+            woken: Condvar::new(),
+            sender: Mutex::new(Some(sender)),
+        })
+    }
+
+    pub(crate) fn set_scanout(&self, id: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let closed = state.closed;
+        let scanout = state.scanout(id)?;
+        if closed {
+            return Err(DisplayError::Closed);
+        }
+        scanout.set_source(frame);
+        self.wake(state);
+        Ok(())
+    }
+
+    pub(crate) fn source_lost(&self) {
+        let mut state = lock(&self.state);
+        for scanout in &mut state.scanouts {
+            if let Some(Source::Live(_)) = scanout.source {
+                scanout.end(Signal::Lost);
+            }
+        }
+        self.wake(state);
+    }
+
+    pub(crate) fn flush(
+        &self,
+        id: u32,
+        damage: Rect,
+        done: Completion,
+    ) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let result = Self::note_flush(&mut state, id, damage, done);
+        if result.is_ok() {
+            self.wake(state);
+        } else {
+            drop(state);
+        }
+        // Without the lock: a rejected `done` runs here.
+        result.map_err(|(error, _done)| error).or_else(|error| error.map_or(Ok(()), Err))
+    }
+
+    /// Gives `done` back if it need not wait: with an error, or because there is nothing to read.
+    fn note_flush(
+        state: &mut State,
+        id: u32,
+        damage: Rect,
+        done: Completion,
+    ) -> Result<(), (Option<DisplayError>, Completion)> {
+        let closed = state.closed;
+        let scanout = match state.scanout(id) {
+            Ok(scanout) => scanout,
+            Err(error) => return Err((Some(error), done)),
+        };
+        let Some(Source::Live(frame)) = &scanout.source else {
+            let error = if closed { DisplayError::Closed } else { DisplayError::NoPicture(id) };
+            return Err((Some(error), done));
+        };
+        let bounds = frame.layout().bounds();
+        let damage = damage.intersection(&bounds);
+        if damage.is_empty() {
+            return Err((None, done));
+        }
+        scanout.counters.updates += 1;
+        let is_new = std::mem::take(&mut scanout.is_new);
+        scanout.damage.add(if is_new { bounds } else { damage });
+        scanout.changed = true;
+        if scanout.done.len() == MAX_PENDING {
+            // The presenter hangs; memory stays bounded at the price of a torn picture.
+            return Err((None, done));
+        }
+        scanout.done.push(done);
+        Ok(())
+    }
+
+    pub(crate) fn set_cursor(&self, id: u32, image: CursorImage) -> Result<(), DisplayError> {
+        self.change_cursor(id, |cursor| cursor.image = Some(Arc::new(image)))
+    }
+
+    pub(crate) fn move_cursor(
+        &self,
+        id: u32,
+        x: i32,
+        y: i32,
+        visible: bool,
+    ) -> Result<(), DisplayError> {
+        self.change_cursor(id, |cursor| {
+            *cursor = Cursor { x, y, visible, image: cursor.image.take() };
+        })
+    }
+
+    fn change_cursor(&self, id: u32, change: impl FnOnce(&mut Cursor)) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let scanout = state.scanout(id)?;
+        change(&mut scanout.cursor);
+        scanout.changed = true;
+        self.wake(state);
+        Ok(())
+    }
+
+    pub(crate) fn screenshot(&self, id: u32) -> Result<Picture, DisplayError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        {
+            let mut state = lock(&self.state);
+            state.scanout(id)?;
+            if state.closed {
+                return Err(DisplayError::Closed);
+            }
+            state.screenshots.push((id, reply));
+            self.wake(state);
+        }
+        match answer.recv_timeout(Duration::from_secs(SCREENSHOT_TIMEOUT)) {
+            Ok(picture) => picture,
+            Err(RecvTimeoutError::Disconnected) => Err(DisplayError::Closed),
+            Err(RecvTimeoutError::Timeout) => Err(DisplayError::Timeout(SCREENSHOT_TIMEOUT)),
+        }
+    }
+
+    pub(crate) fn statistics(&self, id: u32) -> Option<Statistics> {
+        let mut state = lock(&self.state);
+        let scanout = state.scanout(id).ok()?;
+        let source = scanout.source.as_ref()?;
+        Some(scanout.counters.statistics(source.signal(), source.layout()))
+    }
+
+    pub(crate) fn quit(&self) {
+        let mut state = lock(&self.state);
+        state.quit = true;
+        self.wake(state);
+    }
+
+    /// Takes everything that has to be done, and so allows the next `wake`.
+    pub(super) fn take_work(&self) -> Work {
+        let mut state = lock(&self.state);
+        state.woken = false;
+        Work {
+            quit: state.quit,
+            screenshots: std::mem::take(&mut state.screenshots),
+            scanouts: (0u32..)
+                .zip(&mut state.scanouts)
+                .filter_map(|(id, scanout)| scanout.take_work(id))
+                .collect(),
+        }
+    }
+
+    /// Blocks until `wake`, at most for `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) {
+        let state = lock(&self.state);
+        let result = self.woken.wait_timeout_while(state, timeout, |state| !state.woken);
+        drop(result.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a present and returns the rate of presents.
+    pub(super) fn presented(&self, id: u32, now: Instant) -> f64 {
+        let mut state = lock(&self.state);
+        state.scanout(id).map_or(0.0, |scanout| {
+            scanout.counters.presented(now);
+            scanout.counters.frames_per_second(now)
+        })
+    }
+
+    /// Textures have lost their contents: reads all frames again.
+    pub(super) fn redraw_all(&self) {
+        let mut state = lock(&self.state);
+        for scanout in &mut state.scanouts {
+            if let Some(Source::Live(frame)) = &scanout.source {
+                let bounds = frame.layout().bounds();
+                scanout.damage.add(bounds);
+                scanout.changed = true;
+            }
+        }
+        self.wake(state);
+    }
+
+    /// There is no presenter from now on: runs what waits for it, and releases all memory.
+    pub(super) fn close(&self) {
+        *lock(&self.sender) = None;
+        let mut pending = Vec::new();
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let screenshots = std::mem::take(&mut state.screenshots);
+        for scanout in &mut state.scanouts {
+            scanout.end(Signal::Lost);
+            pending.append(&mut scanout.done);
+        }
+        drop(state);
+        drop((screenshots, pending));
+    }
+
+    /// Makes the presenter look, wherever it waits.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        if std::mem::replace(&mut state.woken, true) {
+            return;
+        }
+        drop(state);
+        self.woken.notify_one();
+        if let Some(sender) = &*lock(&self.sender) {
+            let event = Event::User {
+                timestamp: 0,
+                window_id: 0,
+                type_: EventType::User as u32,
+                code: 0,
+                data1: std::ptr::null_mut(),
+                data2: std::ptr::null_mut(),
+            };
+            if let Err(error) = sender.push_event(event) {
+                log::error!("cannot wake the display: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is special about a GPU (virtio 1.3, section 5.7): the null device's
+ * answers, and bounds for what the virtio_gpu driver believes unchecked.
+ */
+#include "compat.h"
+#include <linux/virtio_gpu.h>
+#include <linux/virtio_ids.h>
+#include "internal.h"
+
+#define GPU_QUEUES	2	/* control and cursor */
+
+/*
+ * Bounds. The driver allocates capset_max_size bytes, once for each version up
+ * to capset_max_version that a client asks for, and keeps them for good: so
+ * both must be small. The largest capset today (virgl, version 2) has less
+ * than 2 KiB; versions are 0, 1 and 2. Capset ids index the bits of a word.
+ */
+#define GPU_MAX_CAPSET_SIZE	0x4000
+#define GPU_MAX_CAPSET_VERSION	16
+#define GPU_MAX_CAPSET_ID	31
+#define GPU_MAX_CAPSETS		32
+/* The driver's own largest mode (XRES_MAX, YRES_MAX). */
+#define GPU_MAX_MODE		8192
+
+static bool gpu_valid_create(const struct virtio_loopback_create *create)
+{
+	return create->num_queues == GPU_QUEUES;
+}
+
+static u32 config_field(const u8 *config, size_t offset)
+{
+	__le32 value;
+
+	memcpy(&value, config + offset, sizeof(value));
+	return le32_to_cpu(value);
+}
+
+/*
+ * The driver refuses 0 scanouts, and allocates and queries (5 seconds each if
+ * nobody answers) as many capsets as it is told.
+ */
+static bool gpu_valid_config(const u8 *config, u32 config_len)
+{
+	u32 scanouts, capsets;
+
+	if (config_len < offsetofend(struct virtio_gpu_config, num_capsets))
+		return false;
+	scanouts = config_field(config, offsetof(struct virtio_gpu_config,
+						 num_scanouts));
+	capsets = config_field(config, offsetof(struct virtio_gpu_config,
+						num_capsets));
+	return scanouts >= 1 && scanouts <= VIRTIO_GPU_MAX_SCANOUTS &&
+	       capsets <= GPU_MAX_CAPSETS;
+}
+
+/* Writing events_clear clears bits of events_read, nothing else is writable. */
+static void gpu_driver_wrote(u8 *config, u32 config_len, u32 offset,
+			     const void *buf, u32 len)
+{
+	const u8 *bits = buf;
+	u32 first = offsetof(struct virtio_gpu_config, events_clear), i;
+
+	for (i = 0; i < len; i++)
+		if (offset + i >= first && offset + i < first + sizeof(__le32))
+			config[offset + i - first] &= ~bits[i];
+}
+
+static const struct virtio_gpu_ctrl_hdr *
+command_of(struct vlb_bounce *bounce, const struct vlb_chain *chain)
+{
+	if (chain->out_len < sizeof(struct virtio_gpu_ctrl_hdr))
+		return NULL;
+	return vlb_bounce_origin(bounce, chain->out_addr - VLB_BOUNCE_BASE,
+				 sizeof(struct virtio_gpu_ctrl_hdr));
+}
+
+/* The response is tagged with its command: that decides how it is read. */
+static void gpu_seen(struct vlb_bounce *bounce, const struct vlb_chain *chain)
+{
+	const struct virtio_gpu_ctrl_hdr *hdr = command_of(bounce, chain);
+
+	if (!hdr || !chain->in_len)
+		return;
+	switch (le32_to_cpu(hdr->type)) {
+	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
+	case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
+	case VIRTIO_GPU_CMD_GET_EDID:
+		vlb_bounce_tag(bounce, chain->in_addr - VLB_BOUNCE_BASE,
+			       le32_to_cpu(hdr->type));
+	}
+}
+
+/*
+ * "Done, no data", and zeros where data is expected: no display, no capset, an
+ * empty EDID. An error would fill the kernel log. The fence comes back, or
+ * whoever waits for it waits for good.
+ */
+static u32 gpu_answer(struct vlb_bounce *bounce, const struct vlb_chain *chain)
+{
+	const struct virtio_gpu_ctrl_hdr *hdr = command_of(bounce, chain);
+	struct virtio_gpu_ctrl_hdr answer = {
+		.type = cpu_to_le32(VIRTIO_GPU_RESP_OK_NODATA),
+	};
+	int len;
+
+	if (!chain->in_len)
+		return 0;
+	if (hdr) {
+		answer.flags = hdr->flags &
+			       cpu_to_le32(VIRTIO_GPU_FLAG_FENCE |
+					   VIRTIO_GPU_FLAG_INFO_RING_IDX);
+		answer.fence_id = hdr->fence_id;
+		answer.ctx_id = hdr->ctx_id;
+		answer.ring_idx = hdr->ring_idx;
+	}
+	len = vlb_bounce_write(bounce, chain->in_addr - VLB_BOUNCE_BASE,
+			       &answer, sizeof(answer));
+	return max(len, 0);
+}
+
+/* Returns 1 if the value had to be cut. */
+static u32 cut(__le32 *value, u32 most)
+{
+	if (le32_to_cpu(*value) <= most)
+		return 0;
+	*value = cpu_to_le32(most);
+	return 1;
+}
+
+static u32 filter_display_info(struct virtio_gpu_resp_display_info *resp)
+{
+	u32 i, cuts = 0;
+
+	for (i = 0; i < ARRAY_SIZE(resp->pmodes); i++) {
+		cuts += cut(&resp->pmodes[i].enabled, 1);
+		cuts += cut(&resp->pmodes[i].r.width, GPU_MAX_MODE);
+		cuts += cut(&resp->pmodes[i].r.height, GPU_MAX_MODE);
+	}
+	return cuts;
+}
+
+static u32 filter_capset_info(struct virtio_gpu_resp_capset_info *resp)
+{
+	return cut(&resp->capset_id, GPU_MAX_CAPSET_ID) +
+	       cut(&resp->capset_max_version, GPU_MAX_CAPSET_VERSION) +
+	       cut(&resp->capset_max_size, GPU_MAX_CAPSET_SIZE);
+}
+
+static u32 filter_edid(struct virtio_gpu_resp_edid *resp)
+{
+	return cut(&resp->size, sizeof(resp->edid));
+}
+
+static u32 gpu_filter(u32 tag, void *resp, u32 len)
+{
+	if (tag == VIRTIO_GPU_CMD_GET_DISPLAY_INFO &&
+	    len >= sizeof(struct virtio_gpu_resp_display_info))
+		return filter_display_info(resp);
+	if (tag == VIRTIO_GPU_CMD_GET_CAPSET_INFO &&
+	    len >= sizeof(struct virtio_gpu_resp_capset_info))
+		return filter_capset_info(resp);
+	if (tag == VIRTIO_GPU_CMD_GET_EDID &&
+	    len >= sizeof(struct virtio_gpu_resp_edid))
+		return filter_edid(resp);
+	return 0;
+}
+
+const struct vlb_type_ops vlb_gpu_ops = {
+	.device_id = VIRTIO_ID_GPU,
+	.valid_create = gpu_valid_create,
+	.valid_config = gpu_valid_config,
+	.driver_wrote = gpu_driver_wrote,
+	.seen = gpu_seen,
+	.answer = gpu_answer,
+	.filter = gpu_filter,
+};

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the virtio core and the driver call: struct virtio_config_ops. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include "compat.h"
+#include <linux/cpu.h>
+#include <linux/percpu.h>
+#include <linux/virtio_ring.h>
+#include "internal.h"
+
+/* How long a reset waits for the driver to reap what was completed. */
+#define REAP_TRIES	10
+#define REAP_STEP	(HZ / 10)
+
+static void vlb_get(struct virtio_device *vdev, unsigned int offset, void *buf,
+		    unsigned int len)
+{
+	struct vlb_device *dev = vlb_from_vdev(vdev);
+	unsigned long flags;
+
+	memset(buf, 0, len);
+	spin_lock_irqsave(&dev->config_lock, flags);
+	if (offset < dev->config_len)
+		memcpy(buf, dev->config + offset,
+		       min(len, dev->config_len - offset));
+	spin_unlock_irqrestore(&dev->config_lock, flags);
+}
+
+static void vlb_set(struct virtio_device *vdev, unsigned int offset,
+		    const void *buf, unsigned int len)
+{
+	struct vlb_device *dev = vlb_from_vdev(vdev);
+	unsigned long flags;
+	u32 done;
+
+	if (offset >= dev->config_len || len > dev->config_len - offset)
+		return;
+	spin_lock_irqsave(&dev->config_lock, flags);
+	dev->type->driver_wrote(dev->config, dev->config_len, offset, buf, len);
+	spin_unlock_irqrestore(&dev->config_lock, flags);
+
+	for (done = 0; done < len; done += 8) {
+		struct virtio_loopback_event event = {
+			.type = VIRTIO_LOOPBACK_EVENT_CONFIG_WRITTEN,
+			.offset = offset + done,
+			.length = min(len - done, 8U),
+		};
+
+		memcpy(&event.value, buf + done, event.length);
+		vlb_event_post(dev, &event);
+	}
+}
+
+static u32 vlb_generation(struct virtio_device *vdev)
+{
+	return atomic_read(&vlb_from_vdev(vdev)->generation);
+}
+
+static u8 vlb_get_status(struct virtio_device *vdev)
+{
+	return READ_ONCE(vlb_from_vdev(vdev)->status);
+}
+
+static void post_simple(struct vlb_device *dev, u32 type, u64 value)
+{
+	struct virtio_loopback_event event = { .type = type, .value = value };
+
+	vlb_event_post(dev, &event);
+}
+
+/* The driver may be served from now on. Called with @dev->lock. */
+static void go_live(struct vlb_device *dev)
+{
+	bool null = vlb_is_null(dev);
+	u32 i;
+
+	if (!null)
+		vlb_window_open(dev);
+	for (i = 0; i < dev->num_queues; i++) {
+		vlb_queue_set_mode(&dev->queues[i], null ? VLB_NULL : VLB_LIVE);
+		vlb_queue_drain(&dev->queues[i]);
+	}
+	queue_work(vlb_drain_wq, &dev->refill_work);
+}
+
+static void vlb_set_status(struct virtio_device *vdev, u8 status)
+{
+	struct vlb_device *dev = vlb_from_vdev(vdev);
+	u8 fresh;
+
+	mutex_lock(&dev->lock);
+	fresh = status & ~dev->status;
+	WRITE_ONCE(dev->status, status);
+	if (fresh & VIRTIO_CONFIG_S_FEATURES_OK)
+		post_simple(dev, VIRTIO_LOOPBACK_EVENT_FEATURES_OK,
+			    vdev->features);
+	if (fresh & VIRTIO_CONFIG_S_DRIVER_OK) {
+		go_live(dev);
+		post_simple(dev, VIRTIO_LOOPBACK_EVENT_DRIVER_OK,
+			    vdev->features);
+	}
+	mutex_unlock(&dev->lock);
+}
+
+static void wait_for_ack(struct vlb_device *dev, u32 sequence)
+{
+	unsigned long timeout = msecs_to_jiffies(dev->reset_timeout_ms);
+
+	if (!wait_event_timeout(dev->ack_wait,
+				READ_ONCE(dev->acked) == sequence ||
+				vlb_is_null(dev), timeout))
+		atomic64_inc(&dev->stats.reset_timeouts);
+	WRITE_ONCE(dev->reset_pending, 0);
+}
+
+/* Some buffer is still with the driver's side of the queues. */
+static bool wait_for_reaping(struct vlb_device *dev)
+{
+	u32 i;
+	int try;
+
+	for (try = 0; try < REAP_TRIES; try++) {
+		if (vlb_dma_wait_idle(dev, REAP_STEP))
+			return true;
+		/* what the driver added without notifying */
+		for (i = 0; i < dev->num_queues; i++)
+			vlb_queue_drain(&dev->queues[i]);
+	}
+	return false;
+}
+
+static void nothing(struct work_struct *work)
+{
+}
+
+/*
+ * virtio_gpu reaps in a work item that it does not flush after the reset, and
+ * unmaps at the item's beginning. Work items of one CPU start one after the
+ * other unless they sleep, so behind this one the item has ended.
+ */
+static void let_driver_work_end(void)
+{
+	struct work_struct __percpu *works = alloc_percpu(struct work_struct);
+	int cpu;
+
+	if (!works)
+		return;
+	cpus_read_lock();
+	for_each_online_cpu(cpu) {
+		INIT_WORK(per_cpu_ptr(works, cpu), nothing);
+		schedule_work_on(cpu, per_cpu_ptr(works, cpu));
+	}
+	for_each_online_cpu(cpu)
+		flush_work(per_cpu_ptr(works, cpu));
+	cpus_read_unlock();
+	free_percpu(works);
+}
+
+/*
+ * Afterwards nothing is in flight: the device side has acknowledged, or has
+ * lost the window; the driver has every buffer back. Bounded in time whatever
+ * the device side does.
+ */
+static void vlb_reset(struct virtio_device *vdev)
+{
+	struct vlb_device *dev = vlb_from_vdev(vdev);
+	struct virtio_loopback_event event = {
+		.type = VIRTIO_LOOPBACK_EVENT_RESET,
+	};
+	bool was_ok, ask;
+	u32 sequence = 0;
+
+	mutex_lock(&dev->lock);
+	was_ok = dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
+	ask = was_ok && !vlb_is_null(dev) &&
+	      dev->session == VLB_SESSION_ATTACHED;
+	if (ask)
+		sequence = vlb_event_post(dev, &event);
+	mutex_unlock(&dev->lock);
+
+	if (ask)
+		wait_for_ack(dev, sequence);
+
+	mutex_lock(&dev->lock);
+	WRITE_ONCE(dev->status, 0);
+	if (was_ok)
+		vlb_device_quiesce(dev);
+	mutex_unlock(&dev->lock);
+	if (!was_ok)
+		return;
+
+	if (!wait_for_reaping(dev))
+		pr_warn("%s: the driver kept %u bounce pages over a reset\n",
+			dev->name, READ_ONCE(dev->bounce.used));
+	let_driver_work_end();
+
+	mutex_lock(&dev->lock);
+	if (!dev->window_open)
+		vlb_bounce_trim(&dev->bounce);
+	mutex_unlock(&dev->lock);
+}
+
+static u64 vlb_get_features(struct virtio_device *vdev)
+{
+	return vlb_from_vdev(vdev)->features;
+}
+
+static int vlb_finalize_features(struct virtio_device *vdev)
+{
+	/* keeps the ring features it knows; CREATE allowed no others */
+	vring_transport_features(vdev);
+	return 0;
+}
+
+static const char *vlb_bus_name(struct virtio_device *vdev)
+{
+	return dev_name(vdev->dev.parent);
+}
+
+/*
+ * Deleted queues are kept until the device is freed. The driver may look at
+ * them after it deleted them: virtio_gpu reads num_free and calls notify from
+ * ioctls that were under way when the device was unplugged.
+ */
+static void vlb_del_vqs(struct virtio_device *vdev)
+{
+	struct vlb_device *dev = vlb_from_vdev(vdev);
+	u32 i;
+
+	mutex_lock(&dev->lock);
+	for (i = 0; i < dev->num_queues; i++)
+		vlb_queue_down(&dev->queues[i]);
+	mutex_unlock(&dev->lock);
+	synchronize_rcu();
+
+	spin_lock(&vdev->vqs_list_lock);
+	list_splice_init(&vdev->vqs, &dev->parked);
+	spin_unlock(&vdev->vqs_list_lock);
+	post_simple(dev, VIRTIO_LOOPBACK_EVENT_UNBOUND, 0);
+}
+
+/**
+ * vlb_transport_free_parked - free the queues that the driver deleted
+ * @dev: the device, which nobody else uses any more
+ */
+void vlb_transport_free_parked(struct vlb_device *dev)
+{
+	struct virtqueue *vq, *next;
+
+	list_for_each_entry_safe(vq, next, &dev->parked, list)
+		vring_del_virtqueue(vq);
+}
+
+static struct virtqueue *find_vq(struct vlb_device *dev, u32 index,
+				 struct vlb_vq_info info)
+{
+	struct vlb_queue *q = &dev->queues[index];
+	struct virtqueue *vq;
+	int err;
+
+	vq = vring_create_virtqueue(index, q->max, PAGE_SIZE, &dev->vdev, true,
+				    true, info.ctx, vlb_queue_notify,
+				    info.callback, info.name);
+	if (!vq)
+		return ERR_PTR(-ENOMEM);
+	vq->priv = q;
+	mutex_lock(&dev->lock);
+	err = vlb_queue_up(q, vq);
+	mutex_unlock(&dev->lock);
+	if (err) {
+		vring_del_virtqueue(vq);
+		return ERR_PTR(err);
+	}
+	return vq;
+}
+
+static int vlb_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+			struct virtqueue *vqs[], VLB_VQ_INFO_ARGS,
+			struct irq_affinity *desc)
+{
+	struct vlb_device *dev = vlb_from_vdev(vdev);
+	u32 index = 0;
+	unsigned int i;
+
+	for (i = 0; i < nvqs; i++) {
+		struct vlb_vq_info info = vlb_vq_info(i);
+		struct virtqueue *vq;
+
+		vqs[i] = NULL;
+		if (!info.name)
+			continue;
+		vq = index < dev->num_queues ? find_vq(dev, index, info) :
+					       ERR_PTR(-ENOENT);
+		if (IS_ERR(vq)) {
+			vlb_del_vqs(vdev);
+			return PTR_ERR(vq);
+		}
+		vqs[i] = vq;
+		index++;
+	}
+	return 0;
+}
+
+const struct virtio_config_ops vlb_config_ops = {
+	.get = vlb_get,
+	.set = vlb_set,
+	.generation = vlb_generation,
+	.get_status = vlb_get_status,
+	.set_status = vlb_set_status,
+	.reset = vlb_reset,
+	.find_vqs = vlb_find_vqs,
+	.del_vqs = vlb_del_vqs,
+	.get_features = vlb_get_features,
+	.finalize_features = vlb_finalize_features,
+	.bus_name = vlb_bus_name,
+};

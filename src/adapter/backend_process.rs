@@ -1,0 +1,180 @@
+//! The GPU backend: our own as a child process, or somebody else's behind a socket.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+/// Where the GPU backend is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// The `backend` command of this program, as a child.
+    Child {
+        /// The executable of `virtio-loopback-gpu`.
+        program: PathBuf,
+        /// Its arguments after `backend --fd N`.
+        arguments: Vec<String>,
+    },
+    /// Whoever listens on this socket.
+    Socket(PathBuf),
+}
+
+/// Why there is no backend.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendProcessError {
+    /// The child cannot be started.
+    #[error("cannot start the GPU backend")]
+    Start(#[source] io::Error),
+    /// Nobody listens.
+    #[error("cannot connect to a GPU backend at {path}: start one there first")]
+    Connect {
+        /// Socket asked for.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How long a child may take to end when asked to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The file descriptor number at which the child finds its socket.
+const CHILD_FD: i32 = 3;
+
+/// A GPU backend and the connection to it. Dropping it ends a child.
+#[derive(Debug)]
+pub struct BackendProcess {
+    child: Option<(Child, OwnedFd)>,
+}
+
+impl BackendProcess {
+    /// Starts or connects to the backend.
+    pub fn start(choice: &BackendChoice) -> Result<(Self, UnixStream), BackendProcessError> {
+        match choice {
+            BackendChoice::Child { program, arguments } => {
+                spawn(program, arguments).map_err(BackendProcessError::Start)
+            }
+            BackendChoice::Socket(path) => {
+                let stream = UnixStream::connect(path).map_err(|source| {
+                    BackendProcessError::Connect { path: path.clone(), source }
+                })?;
+                Ok((Self { child: None }, stream))
+            }
+        }
+    }
+
+    /// Process id of a child.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(|(child, _)| child.id())
+    }
+
+    /// How a child ended; waits for it for a moment.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        let (child, pidfd) = self.child.as_mut()?;
+        wait_until_ended(pidfd, STOP_TIMEOUT);
+        child.try_wait().ok().flatten()
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        let Some((child, pidfd)) = &mut self.child else { return Ok(()) };
+        if child.try_wait()?.is_none() {
+            rustix::process::pidfd_send_signal(&*pidfd, Signal::TERM)?;
+            if !wait_until_ended(pidfd, STOP_TIMEOUT) {
+                log::warn!("the GPU backend does not end and is killed");
+                child.kill()?;
+            }
+        }
+        child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for BackendProcess {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            log::warn!("the GPU backend could not be ended: {error}");
+        }
+    }
+}
+
+fn spawn(program: &Path, arguments: &[String]) -> io::Result<(BackendProcess, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(program);
+    command.arg("backend").arg("--fd").arg(CHILD_FD.to_string()).args(arguments);
+    let theirs = OwnedFd::from(theirs);
+    sys::pass_fd(&mut command, theirs.as_fd(), CHILD_FD);
+    // A signal for the terminal's foreground group is for the adapter, which ends the child.
+    command.process_group(0);
+    let mut child = command.spawn()?;
+    let pidfd = match pid_of(&child).and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?)) {
+        Ok(pidfd) => pidfd,
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
+    };
+    Ok((BackendProcess { child: Some((child, pidfd)) }, ours))
+}
+
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn wait_until_ended(pidfd: &OwnedFd, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+        let timeout = rustix::event::Timespec::try_from(left).ok();
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// What has to happen between fork and exec.
+mod sys {
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
+    /// Makes `fd` the child's descriptor number `number`, and the child end with its parent.
+    pub fn pass_fd(command: &mut Command, fd: BorrowedFd<'_>, number: i32) {
+        let raw = fd.as_raw_fd();
+        let prepare = move || {
+            // SAFETY: the parent keeps `raw` open until the child has been started, and the
+            // child's copy of the table has it until exec.
+            let from = unsafe { BorrowedFd::borrow_raw(raw) };
+            if raw == number {
+                rustix::io::fcntl_setfd(from, rustix::io::FdFlags::empty())?;
+            } else {
+                // SAFETY: in the child between fork and exec nobody else uses the number, and it
+                // is forgotten right below instead of being closed.
+                let mut to = unsafe { OwnedFd::from_raw_fd(number) };
+                let result = rustix::io::dup2(from, &mut to);
+                std::mem::forget(to);
+                result?;
+            }
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            Ok(())
+        };
+        // SAFETY: the closure makes system calls only; it neither allocates nor locks.
+        unsafe { command.pre_exec(prepare) };
+    }
+}

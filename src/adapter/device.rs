@@ -1,0 +1,234 @@
+//! Putting a device together, and taking it apart in the right order.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
+use virtio_loopback_display::DisplayHandle;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::backend_process::{BackendChoice, BackendProcess, BackendProcessError};
+use super::display_server::{DisplayServer, DisplayServerError};
+use super::event_loop::{self, EventLoopError};
+use super::front_end::{FrontEnd, FrontEndError};
+use super::modes::Modes;
+use super::scanouts::{ScanoutError, ScanoutMemory};
+use crate::gpu::wire;
+
+/// Virtio vendor id of Red Hat's devices, which the driver does not look at.
+const VENDOR_ID: u32 = 0x1af4;
+/// Entries of the control and of the cursor queue.
+const QUEUE_SIZES: [u16; wire::QUEUE_COUNT] = [1024, 64];
+
+/// What a device shall be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name.
+    pub name: String,
+    /// Its scanouts.
+    pub modes: Modes,
+    /// Who renders.
+    pub backend: BackendChoice,
+}
+
+/// Why a device cannot be, or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// The transport refused.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// There is no backend.
+    #[error(transparent)]
+    Process(#[from] BackendProcessError),
+    /// The backend cannot be used.
+    #[error(transparent)]
+    FrontEnd(#[from] FrontEndError),
+    /// The driver's memory cannot be shown.
+    #[error("cannot map the driver's memory")]
+    Memory(#[source] ScanoutError),
+    /// The backend is gone.
+    #[error("the GPU backend is gone ({0}); the device is removed")]
+    BackendGone(String),
+    /// The backend broke the display protocol.
+    #[error("the GPU backend broke the display protocol; the device is removed")]
+    Display(#[from] DisplayServerError),
+    /// The event loop failed.
+    #[error(transparent)]
+    Loop(#[from] EventLoopError),
+    /// The system refused.
+    #[error("cannot set up the device")]
+    Io(#[from] io::Error),
+}
+
+/// Parts of a device that other threads ask, too.
+pub struct Shared {
+    /// The transport, until the device is removed.
+    pub transport: Option<Box<dyn Transport>>,
+    /// Where the driver is.
+    pub state: State,
+    /// Feature bits the driver accepted.
+    pub driver_features: u64,
+    /// Device nodes, once the driver has made them.
+    pub nodes: Vec<PathBuf>,
+}
+
+/// Where the driver is with the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No driver uses it.
+    Waiting,
+    /// The driver runs its queues.
+    Running,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting for the driver",
+            Self::Running => "running",
+        })
+    }
+}
+
+/// A running device.
+///
+/// Dropping it removes the device: the transport goes first, so that no driver waits for a backend
+/// that is about to end.
+pub struct Adapter {
+    shared: Arc<Mutex<Shared>>,
+    front_end: FrontEnd,
+    backend: BackendProcess,
+    backend_socket: UnixStream,
+    display: DisplayHandle,
+    server: Option<JoinHandle<Result<(), DisplayServerError>>>,
+    options: Options,
+}
+
+impl Adapter {
+    /// Starts the backend, creates the device with `create` and connects the two.
+    pub fn start(
+        options: Options,
+        display: DisplayHandle,
+        create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+    ) -> Result<Self, AdapterError> {
+        let (backend, stream) = BackendProcess::start(&options.backend)?;
+        let backend_socket = stream.try_clone()?;
+        let mut front_end = FrontEnd::connect(stream)?;
+        let config = device_config(&options, &mut front_end)?;
+        let transport = create(&config)?;
+        let memory = ScanoutMemory::new(transport.memory()).map_err(AdapterError::Memory)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let server = DisplayServer::new(ours, display.clone(), memory, options.modes.clone())?;
+        let server =
+            std::thread::Builder::new().name("display-socket".into()).spawn(|| server.run())?;
+        front_end.set_display_socket(&theirs)?;
+        let shared = Shared {
+            transport: Some(transport),
+            state: State::Waiting,
+            driver_features: 0,
+            nodes: Vec::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(Mutex::new(shared)),
+            front_end,
+            backend,
+            backend_socket,
+            display,
+            server: Some(server),
+            options,
+        })
+    }
+
+    /// Serves the device until `stop` is readable or it cannot go on. `ready` is called once, when
+    /// the driver can be used.
+    pub fn run(
+        &mut self,
+        stop: &OwnedFd,
+        ready: impl FnMut(&[PathBuf]),
+    ) -> Result<(), AdapterError> {
+        let result =
+            event_loop::run(&self.shared, &mut self.front_end, &self.backend_socket, stop, ready);
+        match result {
+            Err(EventLoopError::BackendGone) => Err(self.why_backend_is_gone()),
+            other => Ok(other?),
+        }
+    }
+
+    /// What a control socket needs to know.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Mutex<Shared>> {
+        Arc::clone(&self.shared)
+    }
+
+    /// The display the device shows its scanouts on.
+    #[must_use]
+    pub fn display(&self) -> &DisplayHandle {
+        &self.display
+    }
+
+    /// What the device was asked to be.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Process id of a child backend.
+    #[must_use]
+    pub fn backend_id(&self) -> Option<u32> {
+        self.backend.id()
+    }
+
+    fn why_backend_is_gone(&mut self) -> AdapterError {
+        let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
+        let status = self.backend.status();
+        if let Some(Ok(Err(error))) = self.server.take().map(JoinHandle::join) {
+            return error.into();
+        }
+        AdapterError::BackendGone(
+            status
+                .map_or_else(|| "it closed the connection".to_owned(), |status| status.to_string()),
+        )
+    }
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        self.display.source_lost();
+        // The module answers the driver from here on.
+        lock(&self.shared).transport = None;
+    }
+}
+
+/// The lock survives a thread that panicked: its data are changed in single steps only.
+pub fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn device_config(
+    options: &Options,
+    front_end: &mut FrontEnd,
+) -> Result<DeviceConfig, AdapterError> {
+    let required = 1 << VIRTIO_F_VERSION_1;
+    if front_end.features() & required == 0 {
+        return Err(FrontEndError::Missing("virtio 1").into());
+    }
+    let config = wire::Config {
+        num_scanouts: options.modes.count().into(),
+        num_capsets: front_end.config()?.num_capsets,
+        ..wire::Config::new_zeroed()
+    };
+    Ok(DeviceConfig {
+        name: options.name.clone(),
+        device_id: wire::DEVICE_ID,
+        vendor_id: VENDOR_ID,
+        features: front_end.features() | 1 << VIRTIO_F_ACCESS_PLATFORM,
+        queue_sizes: QUEUE_SIZES.to_vec(),
+        config: config.as_bytes().to_vec(),
+    })
+}

@@ -1,0 +1,241 @@
+//! The front-end's side of the GPU socket: requests of the backend become calls of the display.
+//!
+//! It has a thread of its own. A backend may wait for a reply here while the adapter waits for a
+//! reply of the backend on the vhost-user socket, so the two must never be the same thread.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Rect};
+use zerocopy::IntoBytes;
+
+use super::modes::Modes;
+use super::scanouts::{ScanoutError, ScanoutMemory};
+use crate::vhost_gpu::message::{
+    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, FLAG_REPLY,
+    MemoryScanout, Scanout, Update, request,
+};
+use crate::vhost_gpu::{Channel, ChannelError, Request, decode, payload_bound};
+
+/// How long a reply may wait for a backend that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Requests in a row that make no sense before the backend is given up.
+const MAX_BAD_REQUESTS: u32 = 64;
+
+/// Why the display socket is no longer served.
+#[derive(Debug, thiserror::Error)]
+pub enum DisplayServerError {
+    /// The socket failed.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The backend sends nonsense only.
+    #[error("the GPU backend sent {MAX_BAD_REQUESTS} broken display messages in a row")]
+    Nonsense,
+}
+
+/// Serves one backend's display socket.
+pub struct DisplayServer {
+    channel: Channel,
+    replies: Arc<Replies>,
+    display: DisplayHandle,
+    memory: ScanoutMemory,
+    modes: Modes,
+}
+
+impl DisplayServer {
+    /// A server for the backend behind `stream`.
+    pub fn new(
+        stream: UnixStream,
+        display: DisplayHandle,
+        memory: ScanoutMemory,
+        modes: Modes,
+    ) -> std::io::Result<Self> {
+        stream.set_write_timeout(Some(SEND_TIMEOUT))?;
+        let replies = Arc::new(Replies::new(Channel::new(stream.try_clone()?)));
+        Ok(Self { channel: Channel::new(stream), replies, display, memory, modes })
+    }
+
+    /// Serves until the backend hangs up. The last frames stay on the display.
+    pub fn run(mut self) -> Result<(), DisplayServerError> {
+        let mut bad = 0;
+        loop {
+            let frame = match self.channel.receive(|header| payload_bound(header.request)) {
+                Ok(frame) => frame,
+                Err(ChannelError::Closed) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            match decode(frame.header.request, &frame.payload, frame.fds) {
+                Ok(request) => {
+                    bad = 0;
+                    self.handle(request);
+                }
+                Err(error) => {
+                    log::warn!("the GPU backend's display message is passed over: {error}");
+                    bad += 1;
+                    if bad == MAX_BAD_REQUESTS {
+                        return Err(DisplayServerError::Nonsense);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request) {
+        let result = match request {
+            Request::GetProtocolFeatures => self.protocol_features(),
+            // Offered features are used or not; nothing here depends on which.
+            Request::SetProtocolFeatures(_) => Ok(()),
+            Request::GetDisplayInfo => self.display_info(),
+            Request::GetEdid(scanout) => self.edid(scanout),
+            Request::CursorPos(pos) => self.cursor_move(pos, true),
+            Request::CursorHide(pos) => self.cursor_move(pos, false),
+            Request::CursorUpdate(update, pixels) => self.cursor_update(update, &pixels),
+            Request::Scanout(scanout) => self.scanout(&scanout),
+            Request::Update(update, pixels) => self.update(update, &pixels),
+            Request::DmabufScanout(scanout, _, fd) => self.dmabuf_scanout(&scanout, fd),
+            Request::DmabufUpdate(update) => self.buffer_update(update),
+            Request::MemoryScanout(scanout, fd) => self.memory_scanout(&scanout, fd),
+            Request::MemoryRelease(buffer) => {
+                self.memory.release(buffer);
+                Ok(())
+            }
+        };
+        match result {
+            // The device ends or has no picture: nothing a user could do anything about.
+            Ok(()) | Err(ScanoutError::Display(DisplayError::Closed)) => {}
+            Err(error) => log::warn!("the GPU backend's picture cannot be shown: {error}"),
+        }
+    }
+
+    fn protocol_features(&self) -> Result<(), ScanoutError> {
+        let features = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT;
+        self.reply(request::GET_PROTOCOL_FEATURES, features.as_bytes());
+        Ok(())
+    }
+
+    fn display_info(&self) -> Result<(), ScanoutError> {
+        self.reply(request::GET_DISPLAY_INFO, self.modes.display_info().as_bytes());
+        Ok(())
+    }
+
+    fn edid(&self, scanout: u32) -> Result<(), ScanoutError> {
+        self.reply(request::GET_EDID, self.modes.edid(scanout).as_bytes());
+        Ok(())
+    }
+
+    fn cursor_move(&self, pos: CursorPos, visible: bool) -> Result<(), ScanoutError> {
+        let (x, y) = (pos.x.cast_signed(), pos.y.cast_signed());
+        Ok(self.display.move_cursor(pos.scanout_id, x, y, visible)?)
+    }
+
+    fn cursor_update(&self, update: CursorUpdate, pixels: &[u32]) -> Result<(), ScanoutError> {
+        let image = CursorImage::new(64, 64, pixels.as_bytes(), update.hot_x, update.hot_y)
+            .map_err(DisplayError::from)?;
+        self.display.set_cursor(update.pos.scanout_id, image)?;
+        self.cursor_move(update.pos, true)
+    }
+
+    fn scanout(&mut self, scanout: &Scanout) -> Result<(), ScanoutError> {
+        if scanout.width == 0 || scanout.height == 0 {
+            self.memory.drop_copy(scanout.scanout_id);
+            return Ok(self.display.set_scanout(scanout.scanout_id, None)?);
+        }
+        let frame = self.memory.copied_frame(scanout)?;
+        Ok(self.display.set_scanout(scanout.scanout_id, Some(frame))?)
+    }
+
+    fn update(&self, update: Update, pixels: &[u8]) -> Result<(), ScanoutError> {
+        self.memory.write(&update, pixels)?;
+        Ok(self.display.flush(update.scanout_id, rect(&update), || {})?)
+    }
+
+    fn dmabuf_scanout(
+        &mut self,
+        scanout: &DmabufScanout,
+        fd: Option<std::os::fd::OwnedFd>,
+    ) -> Result<(), ScanoutError> {
+        let frame = match fd {
+            Some(fd) => Some(self.memory.dmabuf_frame(scanout, &fd)?),
+            None => None,
+        };
+        Ok(self.display.set_scanout(scanout.scanout_id, frame)?)
+    }
+
+    fn memory_scanout(
+        &mut self,
+        scanout: &MemoryScanout,
+        fd: Option<std::os::fd::OwnedFd>,
+    ) -> Result<(), ScanoutError> {
+        if scanout.width == 0 {
+            let result = self.display.set_scanout(scanout.scanout_id, None);
+            self.reply(request::MEMORY_SCANOUT, &[]);
+            return Ok(result?);
+        }
+        let frame = self.memory.memory_frame(scanout, fd)?;
+        Ok(self.display.set_scanout(scanout.scanout_id, Some(frame))?)
+    }
+
+    fn buffer_update(&self, update: Update) -> Result<(), ScanoutError> {
+        let ticket = self.replies.open(request::DMABUF_UPDATE);
+        let replies = Arc::clone(&self.replies);
+        let done = move || replies.fill(ticket, Vec::new());
+        Ok(self.display.flush(update.scanout_id, rect(&update), done)?)
+    }
+
+    fn reply(&self, number: u32, payload: &[u8]) {
+        let ticket = self.replies.open(number);
+        self.replies.fill(ticket, payload.to_vec());
+    }
+}
+
+fn rect(update: &Update) -> Rect {
+    Rect::new(update.x, update.y, update.width, update.height)
+}
+
+/// Replies, which the backend expects in the order of its requests, while a display latches
+/// updates when it can.
+struct Replies {
+    state: Mutex<ReplyState>,
+}
+
+struct ReplyState {
+    channel: Channel,
+    /// Ticket of the first entry of `waiting`.
+    first: u64,
+    /// Request numbers, and the payload once it is known.
+    waiting: VecDeque<(u32, Option<Vec<u8>>)>,
+}
+
+impl Replies {
+    fn new(channel: Channel) -> Self {
+        Self { state: Mutex::new(ReplyState { channel, first: 0, waiting: VecDeque::new() }) }
+    }
+
+    /// Keeps the place of a reply.
+    fn open(&self, request: u32) -> u64 {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.push_back((request, None));
+        state.first + state.waiting.len() as u64 - 1
+    }
+
+    /// Sets the payload of a reply; it goes out with its predecessors.
+    fn fill(&self, ticket: u64, payload: Vec<u8>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = ticket.checked_sub(state.first).and_then(|index| usize::try_from(index).ok());
+        if let Some((_, slot)) = index.and_then(|index| state.waiting.get_mut(index)) {
+            *slot = Some(payload);
+        }
+        while let Some((request, Some(payload))) = state.waiting.front() {
+            if let Err(error) = state.channel.send(*request, FLAG_REPLY, &[payload], &[]) {
+                // The reader notices, too; the backend gets no reply out of order.
+                log::debug!("a reply to the GPU backend was not sent: {error}");
+                let _ = state.channel.stream().shutdown(std::net::Shutdown::Both);
+            }
+            state.waiting.pop_front();
+            state.first += 1;
+        }
+    }
+}

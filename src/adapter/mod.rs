@@ -1,0 +1,26 @@
+//! One device's life: the loopback transport, the GPU backend, the display.
+//!
+//! The adapter creates the device, is the vhost-user front-end of the backend and serves its
+//! display socket. It follows the driver's steps ([`loopback_driver_glue::Event`]); pixels and
+//! rings never pass through it.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod backend_process;
+mod device;
+mod display_server;
+mod edid;
+mod event_loop;
+mod front_end;
+mod modes;
+mod scanouts;
+
+pub use backend_process::{BackendChoice, BackendProcessError};
+pub use device::{Adapter, AdapterError, Options, Shared, State, lock};
+pub use display_server::DisplayServerError;
+pub use event_loop::EventLoopError;
+pub use front_end::FrontEndError;
+pub use modes::{Mode, ModeError, Modes};

@@ -1,0 +1,175 @@
+//! From the backend's description of a scanout to a [`Frame`] the display can read.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use loopback_driver_glue::MemoryWindow;
+use virtio_loopback_display::{
+    DisplayError, Frame, FrameLayout, MemoryError, Origin, PixelBuffer, PixelFormat, PixelMemory,
+};
+
+use crate::vhost_gpu::message::{DmabufScanout, MemoryScanout, Scanout, Update};
+
+/// Files the backend may have mapped here at once. More than the scanouts a driver flips between.
+const MAX_BUFFERS: usize = 256;
+
+/// Why the backend's scanout cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanoutError {
+    /// The pixels have a format no presenter reads.
+    #[error("the backend shows pixels of the unknown format {0:#010x}")]
+    Format(u32),
+    /// The backend keeps too many files mapped.
+    #[error("the backend shows more than {MAX_BUFFERS} files at once")]
+    TooManyBuffers,
+    /// The pixels are said to be at an impossible place.
+    #[error("the backend's scanout ends beyond every memory")]
+    Overflow,
+    /// Pixels came for a scanout that has no size yet.
+    #[error("pixels outside of scanout {0}")]
+    NoScanout(u32),
+    /// The display refused.
+    #[error(transparent)]
+    Display(#[from] DisplayError),
+}
+
+impl From<MemoryError> for ScanoutError {
+    fn from(error: MemoryError) -> Self {
+        Self::Display(error.into())
+    }
+}
+
+/// The memory the scanouts lie in.
+#[derive(Debug)]
+pub struct ScanoutMemory {
+    /// All of the driver's memory, mapped once for good.
+    window: Arc<PixelMemory>,
+    /// Files of the backend, by its number for them.
+    buffers: HashMap<u64, Arc<PixelMemory>>,
+    /// Pixels of backends that send them as bytes, by scanout.
+    copies: HashMap<u32, (FrameLayout, PixelBuffer)>,
+}
+
+impl ScanoutMemory {
+    /// Maps the transport's window.
+    pub fn new(window: MemoryWindow<'_>) -> Result<Self, ScanoutError> {
+        // The window's file never shrinks, and a page of it that the driver no longer maps reads
+        // as another one's zeros, not as an error.
+        let window = Arc::new(PixelMemory::map_trusted(window.fd, 0, window.size)?);
+        Ok(Self { window, buffers: HashMap::new(), copies: HashMap::new() })
+    }
+
+    /// The frame of `MEMORY_SCANOUT`.
+    pub fn memory_frame(
+        &mut self,
+        scanout: &MemoryScanout,
+        fd: Option<OwnedFd>,
+    ) -> Result<Frame, ScanoutError> {
+        let memory = match fd {
+            None => Arc::clone(&self.window),
+            Some(fd) => self.buffer(scanout, &fd)?,
+        };
+        let layout = FrameLayout {
+            offset: scanout.offset,
+            stride: scanout.stride,
+            width: scanout.width,
+            height: scanout.height,
+            format: format(scanout.fourcc)?,
+            origin: Origin::TopLeft,
+        };
+        Ok(Frame::new(memory, layout).map_err(DisplayError::from)?)
+    }
+
+    /// Lets go of a file.
+    pub fn release(&mut self, buffer: u64) {
+        self.buffers.remove(&buffer);
+    }
+
+    /// The frame of `DMABUF_SCANOUT`; a dma-buf or a memfd sealed against shrinking.
+    pub fn dmabuf_frame(
+        &mut self,
+        scanout: &DmabufScanout,
+        fd: &OwnedFd,
+    ) -> Result<Frame, ScanoutError> {
+        let stride = u64::from(scanout.fd_stride);
+        let length = stride.checked_mul(scanout.fd_height.into()).ok_or(ScanoutError::Overflow)?;
+        let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?);
+        let column = u64::from(scanout.x) * 4;
+        let offset = stride.checked_mul(scanout.y.into()).and_then(|row| row.checked_add(column));
+        let layout = FrameLayout {
+            offset: offset.ok_or(ScanoutError::Overflow)?,
+            stride: scanout.fd_stride,
+            width: scanout.width,
+            height: scanout.height,
+            format: format(scanout.fd_drm_fourcc.cast_unsigned())?,
+            // `Y_0_TOP` in `fd_flags` tells GL textures apart; 2D backends never set it and mean the
+            // upper row first all the same.
+            origin: Origin::TopLeft,
+        };
+        Ok(Frame::new(memory, layout).map_err(DisplayError::from)?)
+    }
+
+    /// The frame that `UPDATE` fills.
+    pub fn copied_frame(&mut self, scanout: &Scanout) -> Result<Frame, ScanoutError> {
+        let layout = FrameLayout::packed(scanout.width, scanout.height, PixelFormat::Xrgb8888);
+        let length = layout.end().map_err(DisplayError::from)?.ok_or(ScanoutError::Overflow)?;
+        let buffer = PixelBuffer::new(length)?;
+        let frame = Frame::new(Arc::clone(buffer.memory()), layout).map_err(DisplayError::from)?;
+        self.copies.insert(scanout.scanout_id, (layout, buffer));
+        Ok(frame)
+    }
+
+    /// Writes the pixels of `UPDATE`.
+    pub fn write(&self, update: &Update, pixels: &[u8]) -> Result<(), ScanoutError> {
+        let outside = ScanoutError::NoScanout(update.scanout_id);
+        let Some((layout, buffer)) = self.copies.get(&update.scanout_id) else {
+            return Err(outside);
+        };
+        let fits = |start: u32, length: u32, bound: u32| {
+            start.checked_add(length).is_some_and(|end| end <= bound)
+        };
+        if !fits(update.x, update.width, layout.width)
+            || !fits(update.y, update.height, layout.height)
+        {
+            return Err(outside);
+        }
+        let row = update.width as usize * 4;
+        if row == 0 {
+            return Ok(());
+        }
+        let stride = u64::from(layout.stride);
+        let mut offset = u64::from(update.y) * stride + u64::from(update.x) * 4;
+        for pixels in pixels.chunks_exact(row) {
+            buffer.write(offset, pixels)?;
+            offset += stride;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was copied for a scanout that is off.
+    pub fn drop_copy(&mut self, scanout: u32) {
+        self.copies.remove(&scanout);
+    }
+
+    fn buffer(
+        &mut self,
+        scanout: &MemoryScanout,
+        fd: &OwnedFd,
+    ) -> Result<Arc<PixelMemory>, ScanoutError> {
+        if let Some(memory) = self.buffers.get(&scanout.buffer) {
+            return Ok(Arc::clone(memory));
+        }
+        if self.buffers.len() >= MAX_BUFFERS {
+            return Err(ScanoutError::TooManyBuffers);
+        }
+        let length = scanout.size;
+        let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?);
+        self.buffers.insert(scanout.buffer, Arc::clone(&memory));
+        Ok(memory)
+    }
+}
+
+fn format(fourcc: u32) -> Result<PixelFormat, ScanoutError> {
+    PixelFormat::from_fourcc(fourcc).ok_or(ScanoutError::Format(fourcc))
+}

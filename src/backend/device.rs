@@ -1,0 +1,431 @@
+//! The device behind the vhost-user requests: memory, rings, the GPU and its display.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use vhost::VhostUserMemoryRegionBase;
+use vhost::vhost_user::message::{
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
+    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
+    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVirtioFeatures,
+    VhostUserVringAddrFlags, VhostUserVringState,
+};
+use vhost::vhost_user::{
+    Error as VhostUserError, GpuBackend, Result as VhostUserResult, VhostUserBackendReqHandlerMut,
+};
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::QueueT;
+use vm_memory::GuestMemoryMmap;
+use zerocopy::IntoBytes;
+
+use super::display::DisplayClient;
+use super::memory::Memory;
+use super::poll::{Poll, Source, Trigger};
+use super::vring::Vring;
+use crate::gpu::{self, Gpu, Renderer, wire};
+
+/// Transport features of the rings.
+const RING_FEATURES: u64 =
+    1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
+
+/// Chains of a queue that are handled before the event loop looks at the other sources again.
+const CHAINS_PER_TURN: usize = 256;
+
+/// A handled chain that goes back to the driver when the display has latched its flush.
+#[derive(Debug)]
+struct HeldChain {
+    head: u16,
+    written: u32,
+    updates: usize,
+}
+
+/// Everything the backend owns.
+#[derive(Debug)]
+pub struct Device {
+    gpu: Gpu,
+    display: DisplayClient,
+    memory: Memory,
+    vrings: [Vring; wire::QUEUE_COUNT],
+    acked_features: u64,
+    held: VecDeque<HeldChain>,
+    poll: Arc<Poll>,
+    /// How long to look for further chains before sleeping.
+    busy_poll: Duration,
+}
+
+impl Device {
+    /// A device nobody has set up yet. It adds its kick eventfds and display socket to `poll`.
+    pub fn new(limits: gpu::Limits, poll: Arc<Poll>) -> Result<Self, virtio_queue::Error> {
+        Ok(Self {
+            gpu: Gpu::new(limits, Renderer::TwoD),
+            display: DisplayClient::default(),
+            memory: Memory::default(),
+            vrings: [Vring::new()?, Vring::new()?],
+            acked_features: 0,
+            held: VecDeque::new(),
+            poll,
+            busy_poll: busy_poll(),
+        })
+    }
+
+    /// Talks to the display behind `stream` from now on; a second one replaces the first.
+    pub fn connect_display(&mut self, stream: UnixStream) {
+        if let Some(old) = self.display.socket() {
+            self.poll.remove(old);
+        }
+        self.collect_updates(false);
+        self.display.connect(stream);
+        if let Some(socket) = self.display.socket()
+            && let Err(error) = self.poll.add(socket, Source::Display, Trigger::Level)
+        {
+            log::error!("the display socket cannot be waited for: {error}");
+        }
+    }
+
+    /// Handles what the driver has put on a queue. `true`: there is more, come again.
+    pub fn process_queue(&mut self, index: u16) -> bool {
+        let more = self.process_turn(index);
+        self.display.release_files();
+        let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
+        // A queue whose entries all wait for the display goes on when the display answers.
+        vring.is_running()
+            && !is_full(&self.held, vring)
+            && (more || vring.wait_for_more(self.memory.guest(), self.busy_poll))
+    }
+
+    /// One turn's worth of chains. `true`: the turn ended before the chains did.
+    fn process_turn(&mut self, index: u16) -> bool {
+        let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
+        let memory = self.memory.guest();
+        let mut returned = false;
+        let mut more = true;
+        for _ in 0..CHAINS_PER_TURN {
+            let chain = (!is_full(&self.held, vring)).then(|| vring.next_chain(memory)).flatten();
+            let Some(chain) = chain else {
+                more = false;
+                break;
+            };
+            let head = chain.head_index();
+            let completion = if index == wire::CONTROL_QUEUE {
+                self.gpu.control(chain, &mut self.display)
+            } else {
+                self.gpu.cursor(chain, &mut self.display)
+            };
+            let written = completion.written;
+            let updates = self.display.take_updates();
+            if updates > 0 && index == wire::CONTROL_QUEUE {
+                self.held.push_back(HeldChain { head, written, updates });
+            } else {
+                vring.add_used(memory, head, written);
+                returned = true;
+            }
+        }
+        if returned {
+            vring.notify(memory);
+        }
+        more
+    }
+
+    /// Returns the chains whose flush the display has latched. `readable`: the display has sent
+    /// something.
+    pub fn collect_updates(&mut self, readable: bool) {
+        let latched = self.display.collect(readable);
+        let memory = self.memory.guest();
+        let [control, _] = &mut self.vrings;
+        let mut returned = false;
+        for _ in 0..latched {
+            let Some(oldest) = self.held.front_mut() else { break };
+            oldest.updates -= 1;
+            if oldest.updates == 0 {
+                let (head, written) = (oldest.head, oldest.written);
+                self.held.pop_front();
+                control.add_used(memory, head, written);
+                returned = true;
+            }
+        }
+        if !self.display.is_connected() {
+            returned |= release_held(&mut self.held, control, memory);
+        }
+        if returned {
+            control.notify(memory);
+        }
+    }
+
+    fn stop_vring(&mut self, index: usize) {
+        let Some(vring) = self.vrings.get_mut(index) else { return };
+        vring.queue.set_ready(false);
+        if let Some(kick) = vring.kick.take() {
+            self.poll.remove(kick.as_fd());
+        }
+    }
+
+    fn vring(&mut self, index: u32) -> VhostUserResult<&mut Vring> {
+        let index = usize::try_from(index).map_err(|_| VhostUserError::InvalidParam)?;
+        self.vrings.get_mut(index).ok_or(VhostUserError::InvalidParam)
+    }
+}
+
+/// Most drivers submit again as soon as they have seen an answer: for a few microseconds it is
+/// cheaper to look for that than to sleep and be woken. Not where driver and backend share the only
+/// processor.
+fn busy_poll() -> Duration {
+    match std::thread::available_parallelism() {
+        Ok(processors) if processors.get() > 1 => Duration::from_micros(10),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Returns every held chain, whatever the display does.
+fn release_held(
+    held: &mut VecDeque<HeldChain>,
+    control: &mut Vring,
+    memory: &GuestMemoryMmap,
+) -> bool {
+    let any = !held.is_empty();
+    for chain in held.drain(..) {
+        control.add_used(memory, chain.head, chain.written);
+    }
+    any
+}
+
+/// Whether every entry of the control queue may be waiting for the display: then the driver gets no
+/// more in, whatever it writes to its ring.
+fn is_full(held: &VecDeque<HeldChain>, vring: &Vring) -> bool {
+    held.len() >= usize::from(vring.queue.size())
+}
+
+fn unsupported<T>(what: &'static str) -> VhostUserResult<T> {
+    Err(VhostUserError::InvalidOperation(what))
+}
+
+impl VhostUserBackendReqHandlerMut for Device {
+    fn set_owner(&mut self) -> VhostUserResult<()> {
+        Ok(())
+    }
+
+    fn reset_owner(&mut self) -> VhostUserResult<()> {
+        self.reset_device()
+    }
+
+    fn reset_device(&mut self) -> VhostUserResult<()> {
+        for index in 0..self.vrings.len() {
+            self.stop_vring(index);
+        }
+        for vring in &mut self.vrings {
+            vring.enabled = false;
+        }
+        self.held.clear();
+        self.gpu.reset(&mut self.display);
+        self.display.release_files();
+        Ok(())
+    }
+
+    fn get_features(&mut self) -> VhostUserResult<u64> {
+        let protocol = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+        Ok(self.gpu.features() | RING_FEATURES | protocol)
+    }
+
+    fn set_features(&mut self, features: u64) -> VhostUserResult<()> {
+        if features & !self.get_features()? != 0 {
+            return Err(VhostUserError::InvalidParam);
+        }
+        self.acked_features = features;
+        let event_idx = features & 1 << VIRTIO_RING_F_EVENT_IDX != 0;
+        let starts_enabled = features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
+        for vring in &mut self.vrings {
+            vring.queue.set_event_idx(event_idx);
+            vring.enabled |= starts_enabled;
+        }
+        Ok(())
+    }
+
+    fn set_mem_table(
+        &mut self,
+        table: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+        _: Option<bool>,
+    ) -> VhostUserResult<Option<Vec<VhostUserMemoryRegionBase>>> {
+        self.memory = Memory::map(table, files)?;
+        self.display.set_memory(&self.memory);
+        Ok(None)
+    }
+
+    fn set_vring_num(&mut self, index: u32, num: u32) -> VhostUserResult<()> {
+        let size = u16::try_from(num).map_err(|_| VhostUserError::InvalidParam)?;
+        let vring = self.vring(index)?;
+        vring.queue.try_set_size(size).map_err(|_| VhostUserError::InvalidParam)
+    }
+
+    fn set_vring_addr(
+        &mut self,
+        index: u32,
+        _: VhostUserVringAddrFlags,
+        descriptor: u64,
+        used: u64,
+        available: u64,
+        _: u64,
+    ) -> VhostUserResult<()> {
+        let translate = |address| {
+            self.memory.guest_address(address).map(vm_memory::GuestAddress).ok_or_else(|| {
+                let text = "a ring lies outside the memory table";
+                VhostUserError::ReqHandlerError(io::Error::new(io::ErrorKind::InvalidInput, text))
+            })
+        };
+        let (descriptor, used) = (translate(descriptor)?, translate(used)?);
+        let available = translate(available)?;
+        let queue = &mut self.vring(index)?.queue;
+        queue.try_set_desc_table_address(descriptor).map_err(|_| VhostUserError::InvalidParam)?;
+        queue.try_set_avail_ring_address(available).map_err(|_| VhostUserError::InvalidParam)?;
+        queue.try_set_used_ring_address(used).map_err(|_| VhostUserError::InvalidParam)
+    }
+
+    fn set_vring_base(&mut self, index: u32, base: u32) -> VhostUserResult<()> {
+        let base = u16::try_from(base).map_err(|_| VhostUserError::InvalidParam)?;
+        let vring = self.vring(index)?;
+        vring.queue.set_next_avail(base);
+        Ok(())
+    }
+
+    fn get_vring_base(&mut self, index: u32) -> VhostUserResult<VhostUserVringState> {
+        if index == u32::from(wire::CONTROL_QUEUE) {
+            let [control, _] = &mut self.vrings;
+            release_held(&mut self.held, control, self.memory.guest());
+        }
+        self.stop_vring(index as usize);
+        let vring = self.vring(index)?;
+        Ok(VhostUserVringState::new(index, vring.queue.next_avail().into()))
+    }
+
+    fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> VhostUserResult<()> {
+        self.stop_vring(usize::from(index));
+        let memory = self.memory.guest();
+        let vring = self.vrings.get_mut(usize::from(index)).ok_or(VhostUserError::InvalidParam)?;
+        let Some(kick) = fd else { return Ok(()) };
+        // A ring starts with its kick eventfd; its used index tells how far it was served.
+        vring.queue.set_ready(true);
+        let used = vring.queue.used_idx(memory, Ordering::Acquire);
+        let (true, Ok(used)) = (vring.queue.is_valid(memory), used) else {
+            vring.queue.set_ready(false);
+            return Err(VhostUserError::InvalidParam);
+        };
+        vring.queue.set_next_used(used.0);
+        self.poll
+            .add(kick.as_fd(), Source::Queue(index.into()), Trigger::Edge)
+            .map_err(VhostUserError::ReqHandlerError)?;
+        vring.kick = Some(kick);
+        Ok(())
+    }
+
+    fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> VhostUserResult<()> {
+        self.vring(index.into())?.call = fd;
+        Ok(())
+    }
+
+    fn set_vring_err(&mut self, index: u8, _: Option<File>) -> VhostUserResult<()> {
+        self.vring(index.into()).map(|_| ())
+    }
+
+    fn get_protocol_features(&mut self) -> VhostUserResult<VhostUserProtocolFeatures> {
+        Ok(VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::RESET_DEVICE)
+    }
+
+    fn set_protocol_features(&mut self, _: u64) -> VhostUserResult<()> {
+        Ok(())
+    }
+
+    fn get_queue_num(&mut self) -> VhostUserResult<u64> {
+        Ok(wire::QUEUE_COUNT as u64)
+    }
+
+    fn set_vring_enable(&mut self, index: u32, enable: bool) -> VhostUserResult<()> {
+        self.vring(index)?.enabled = enable;
+        Ok(())
+    }
+
+    fn get_config(
+        &mut self,
+        offset: u32,
+        size: u32,
+        _: VhostUserConfigFlags,
+    ) -> VhostUserResult<Vec<u8>> {
+        let config = self.gpu.config();
+        let start = usize::try_from(offset).map_err(|_| VhostUserError::InvalidParam)?;
+        let length = usize::try_from(size).map_err(|_| VhostUserError::InvalidParam)?;
+        let end = start.checked_add(length).ok_or(VhostUserError::InvalidParam)?;
+        let bytes = config.as_bytes().get(start..end).ok_or(VhostUserError::InvalidParam)?;
+        Ok(bytes.to_vec())
+    }
+
+    /// The configuration belongs to the front-end, which owns events and scanouts.
+    fn set_config(&mut self, _: u32, _: &[u8], _: VhostUserConfigFlags) -> VhostUserResult<()> {
+        Ok(())
+    }
+
+    /// Never reached: `connection` takes the request first.
+    fn set_gpu_socket(&mut self, _: GpuBackend) -> VhostUserResult<()> {
+        unsupported("the display socket is taken before the request gets here")
+    }
+
+    fn get_shared_object(&mut self, _: VhostUserSharedMsg) -> VhostUserResult<File> {
+        unsupported("shared objects")
+    }
+
+    fn get_inflight_fd(
+        &mut self,
+        _: &VhostUserInflight,
+    ) -> VhostUserResult<(VhostUserInflight, File)> {
+        unsupported("inflight tracking")
+    }
+
+    fn set_inflight_fd(&mut self, _: &VhostUserInflight, _: File) -> VhostUserResult<()> {
+        unsupported("inflight tracking")
+    }
+
+    fn get_max_mem_slots(&mut self) -> VhostUserResult<u64> {
+        unsupported("memory slots")
+    }
+
+    fn add_mem_region(
+        &mut self,
+        _: &VhostUserSingleMemoryRegion,
+        _: File,
+        _: Option<bool>,
+    ) -> VhostUserResult<Option<VhostUserMemoryRegionBase>> {
+        unsupported("memory slots")
+    }
+
+    fn remove_mem_region(&mut self, _: &VhostUserSingleMemoryRegion) -> VhostUserResult<()> {
+        unsupported("memory slots")
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        _: VhostTransferStateDirection,
+        _: VhostTransferStatePhase,
+        _: File,
+    ) -> VhostUserResult<Option<File>> {
+        unsupported("device state transfer")
+    }
+
+    fn check_device_state(&mut self) -> VhostUserResult<()> {
+        unsupported("device state transfer")
+    }
+
+    fn get_shmem_config(&mut self) -> VhostUserResult<VhostUserShMemConfig> {
+        unsupported("shared memory regions")
+    }
+
+    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> VhostUserResult<()> {
+        unsupported("dirty logging")
+    }
+}

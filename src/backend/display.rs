@@ -1,0 +1,264 @@
+//! The display as the device model sees it, over the GPU socket.
+//!
+//! A front-end that knows `MEMORY_SCANOUT` maps the pixels itself and a frame costs no copy. Any
+//! other gets the pixels in `UPDATE` messages. Without a front-end the device goes on unseen.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Weak};
+
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use zerocopy::FromBytes;
+
+use super::memory::Memory;
+use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
+use crate::gpu::{
+    CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
+};
+use crate::vhost_gpu::message::{
+    CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
+};
+use crate::vhost_gpu::{Client, ClientError};
+
+/// The connection to the display, or none.
+#[derive(Debug, Default)]
+pub struct DisplayClient {
+    client: Option<Client>,
+    memory: GuestMemoryMmap,
+    /// Updates sent since [`DisplayClient::take_updates`] that will be answered.
+    updates: usize,
+    /// Which scanouts are shown through `MEMORY_SCANOUT`.
+    mapped: [bool; MAX_SCANOUTS],
+    /// Files the front-end has mapped, by their number there, as long as a resource has them.
+    files: HashMap<u64, Weak<File>>,
+    /// Rows on their way into an `UPDATE`.
+    rows: Vec<u8>,
+}
+
+impl DisplayClient {
+    /// Talks to the display behind `stream` from now on.
+    pub fn connect(&mut self, stream: UnixStream) {
+        self.mapped = [false; MAX_SCANOUTS];
+        self.files.clear();
+        self.client = match Client::connect(stream) {
+            Ok(client) => Some(client),
+            Err(error) => {
+                log::error!("{}", Chain(&error));
+                None
+            }
+        };
+    }
+
+    /// The socket, to wait for.
+    #[must_use]
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.client.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether there is a display.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// The driver's memory, which scanouts may lie in.
+    pub fn set_memory(&mut self, memory: &Memory) {
+        self.memory = memory.guest().clone();
+    }
+
+    /// How many of the updates sent since the last call will be answered.
+    pub fn take_updates(&mut self) -> usize {
+        std::mem::take(&mut self.updates)
+    }
+
+    /// How many updates have been answered. `readable`: the socket has something.
+    pub fn collect(&mut self, readable: bool) -> usize {
+        let mut latched = 0;
+        let mut readable = readable;
+        while let Some(Some(_)) =
+            self.with_client(|client| client.collect(std::mem::take(&mut readable)))
+        {
+            latched += 1;
+        }
+        latched
+    }
+
+    /// Lets the front-end forget the files of resources that are no more.
+    pub fn release_files(&mut self) {
+        let mut files = std::mem::take(&mut self.files);
+        for (buffer, _) in files.extract_if(|_, file| file.strong_count() == 0) {
+            let _ = self.with_client(|client| client.memory_release(buffer));
+        }
+        self.files = files;
+    }
+
+    /// Runs `call` with the client; a client that failed is dropped and the display with it.
+    fn with_client<T>(
+        &mut self,
+        call: impl FnOnce(&mut Client) -> Result<T, ClientError>,
+    ) -> Option<T> {
+        match call(self.client.as_mut()?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                log::error!("the display is lost: {}", Chain(&error));
+                self.client = None;
+                None
+            }
+        }
+    }
+
+    fn has(&self, feature: u64) -> bool {
+        self.client.as_ref().is_some_and(|client| client.features() & feature != 0)
+    }
+
+    fn show_memory(&mut self, scanout_id: u32, source: &ScanoutSource) -> Option<()> {
+        let mut message = MemoryScanout {
+            offset: source.offset,
+            size: 0,
+            buffer: 0,
+            scanout_id,
+            width: source.width,
+            height: source.height,
+            stride: source.stride,
+            fourcc: source.format.drm_fourcc(),
+            reserved: 0,
+        };
+        match &source.memory {
+            PixelMemory::Memfd(file) => {
+                message.buffer = source.buffer;
+                message.size = file.metadata().ok()?.len();
+                self.files.insert(source.buffer, Arc::downgrade(file));
+                self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
+            }
+            PixelMemory::Guest { address, length } => {
+                let (file_offset, end) = self.locate(*address, *length)?;
+                message.offset = message.offset.checked_add(file_offset)?;
+                message.size = end.checked_sub(message.offset)?;
+                self.with_client(|client| client.memory_scanout(message, None))
+            }
+        }
+    }
+
+    /// Where in its file a range of the driver's memory starts and ends, if it lies in one region.
+    fn locate(&self, address: u64, length: u64) -> Option<(u64, u64)> {
+        use vm_memory::GuestMemoryRegion;
+        let (region, inside) = self.memory.to_region_addr(GuestAddress(address))?;
+        let start = region.file_offset()?.start().checked_add(inside.0)?;
+        let end = start.checked_add(length)?;
+        (inside.0.checked_add(length)? <= region.len()).then_some((start, end))
+    }
+
+    /// Sends pixels in as many messages as their size needs.
+    fn send_pixels(&mut self, scanout_id: u32, damage: Rect, source: &ScanoutSource) -> Option<()> {
+        let most = u64::from(MAX_UPDATE) - size_of::<Update>() as u64;
+        let row = u64::from(damage.width) * 4;
+        let rows_per_message = u32::try_from(most / row.max(1)).ok()?.max(1);
+        let mut y = 0;
+        while y < damage.height {
+            let height = rows_per_message.min(damage.height - y);
+            let part = Rect { x: damage.x, y: damage.y + y, width: damage.width, height };
+            let mut rows = std::mem::take(&mut self.rows);
+            rows.clear();
+            let update = Update { scanout_id, x: part.x, y: part.y, width: part.width, height };
+            let sent = source
+                .read_rect(&self.memory, part, &mut rows)
+                .ok()
+                .and_then(|()| self.with_client(|client| client.update(update, &rows)));
+            self.rows = rows;
+            sent?;
+            y += height;
+        }
+        Some(())
+    }
+}
+
+impl Display for DisplayClient {
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
+        let bytes = self.with_client(Client::display_info).ok_or(DisplayError::Unknown)?;
+        wire::RespDisplayInfo::read_from_bytes(&bytes)
+            .map(|reply| reply.pmodes)
+            .map_err(|_| DisplayError::Unknown)
+    }
+
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError> {
+        if !self.has(F_EDID) {
+            return Err(DisplayError::Unknown);
+        }
+        let bytes = self.with_client(|client| client.edid(scanout)).ok_or(DisplayError::Unknown)?;
+        let reply = wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayError::Unknown)?;
+        let size = usize::try_from(reply.size.get()).map_err(|_| DisplayError::Unknown)?;
+        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayError::Unknown)
+    }
+
+    fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
+        let maps = self.has(F_MEMORY_SCANOUT);
+        let mapped = self
+            .mapped
+            .get_mut(scanout as usize)
+            .is_some_and(|mapped| std::mem::replace(mapped, maps && source.is_some()));
+        let _ = match source {
+            Some(source) if maps => self.show_memory(scanout, source),
+            Some(source) => {
+                let (width, height) = (source.width, source.height);
+                let message = Scanout { scanout_id: scanout, width, height };
+                self.with_client(|client| client.scanout(message))
+            }
+            None if mapped => self.with_client(|client| client.memory_scanout_off(scanout)),
+            None => {
+                let message = Scanout { scanout_id: scanout, width: 0, height: 0 };
+                self.with_client(|client| client.scanout(message))
+            }
+        };
+    }
+
+    fn flush(&mut self, scanout: u32, damage: Rect, source: &ScanoutSource) {
+        let mapped = self.mapped.get(scanout as usize).copied().unwrap_or(false);
+        if !mapped {
+            let _ = self.send_pixels(scanout, damage, source);
+            return;
+        }
+        let Rect { x, y, width, height } = damage;
+        let update = Update { scanout_id: scanout, x, y, width, height };
+        if self.with_client(|client| client.buffer_update(update)).is_some() {
+            self.updates += 1;
+        }
+    }
+
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage) {
+        let pos = cursor_pos(scanout, position);
+        let update = CursorUpdate { pos, hot_x: image.hot_x, hot_y: image.hot_y };
+        let _ = self.with_client(|client| client.cursor_update(update, &image.pixels));
+    }
+
+    fn cursor_move(&mut self, scanout: u32, position: CursorPosition) {
+        let pos = cursor_pos(scanout, position);
+        let _ = self.with_client(|client| client.cursor_move(pos, true));
+    }
+
+    fn cursor_hide(&mut self, scanout: u32, position: CursorPosition) {
+        let pos = cursor_pos(scanout, position);
+        let _ = self.with_client(|client| client.cursor_move(pos, false));
+    }
+}
+
+fn cursor_pos(scanout_id: u32, position: CursorPosition) -> CursorPos {
+    CursorPos { scanout_id, x: position.x.cast_unsigned(), y: position.y.cast_unsigned() }
+}
+
+/// An error with its causes on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! The GPU backend program: the virtio-gpu device model behind a vhost-user socket.
+//!
+//! This is the thin vhost-user shell around [`crate::gpu`]. It follows the conventions of
+//! vhost-user back-end programs (QEMU `docs/interop/vhost-user.rst`, "Backend program
+//! conventions"), so it serves QEMU as well as our adapter. One thread does everything: it waits
+//! for the vhost-user socket, the kick eventfds and the display socket, and owns the device, so
+//! nothing on the data path takes a contended lock.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod connection;
+mod device;
+mod display;
+mod event_loop;
+mod memory;
+mod poll;
+mod vring;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use crate::gpu;
+
+pub use connection::ConnectionError;
+pub use event_loop::EventLoopError;
+
+/// Where the front-end is.
+#[derive(Debug)]
+pub enum Socket {
+    /// Listen here and serve the first front-end that connects.
+    Listen(PathBuf),
+    /// An open connection.
+    Connected(OwnedFd),
+}
+
+/// Why the backend ended.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The socket cannot be made.
+    #[error("cannot listen on {path}: remove a stale socket, or choose another path")]
+    Listen {
+        /// Path asked for.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody could be accepted.
+    #[error("cannot accept a front-end")]
+    Accept(#[source] io::Error),
+    /// The event loop ended.
+    #[error(transparent)]
+    Loop(#[from] EventLoopError),
+}
+
+/// What `--print-capabilities` prints.
+pub const CAPABILITIES: &str = r#"{"type": "gpu", "features": []}"#;
+
+/// Serves one front-end until it hangs up or `stop` becomes readable.
+pub fn run(socket: Socket, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), BackendError> {
+    let stream = match socket {
+        Socket::Connected(fd) => UnixStream::from(fd),
+        Socket::Listen(path) => match accept(&path, stop)? {
+            Some(stream) => stream,
+            None => return Ok(()),
+        },
+    };
+    event_loop::serve(stream, limits, stop)?;
+    Ok(())
+}
+
+fn accept(path: &PathBuf, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {
+    let listener = UnixListener::bind(path)
+        .map_err(|source| BackendError::Listen { path: path.clone(), source })?;
+    let mut fds = [
+        rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN),
+        rustix::event::PollFd::new(stop, rustix::event::PollFlags::IN),
+    ];
+    let result = rustix::event::poll(&mut fds, None)
+        .map_err(|errno| BackendError::Accept(errno.into()))
+        .and_then(|_| {
+            let [_, stopped] = &fds;
+            if stopped.revents().is_empty() {
+                listener.accept().map(|(stream, _)| Some(stream)).map_err(BackendError::Accept)
+            } else {
+                Ok(None)
+            }
+        });
+    // The path has done its work; a stale one would stop the next start.
+    let _ = std::fs::remove_file(path);
+    result
+}

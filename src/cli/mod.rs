@@ -1,0 +1,152 @@
+//! The commands and their options.
+
+mod backend;
+mod ctl;
+mod demo;
+mod run;
+mod stop;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use virtio_loopback_display as display;
+use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
+use virtio_loopback_gpu::control;
+
+/// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more; twice for every step of the driver. RUST_LOG overrides it.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  virtio-loopback-gpu demo                      a test card, without root or module
+  modprobe virtio_loopback
+  virtio-loopback-gpu run --name cluster --scanout 1920x720
+                                                a card in /dev/dri, shown in a window
+  virtio-loopback-gpu ctl --name cluster status
+  virtio-loopback-gpu ctl --name cluster screenshot cluster.png
+
+Exit status: 0 done, 1 something failed, 2 bad options.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a loopback GPU and show its scanouts, until it is told to quit.
+    Run(run::Options),
+    /// Draw an animated test card through the real backend; needs neither root nor module.
+    Demo(demo::Options),
+    /// Ask or tell a running device something.
+    Ctl(ctl::Options),
+    /// The GPU backend: a vhost-user back-end program, also for QEMU.
+    Backend(backend::Options),
+}
+
+/// Runs the command of the command line.
+pub fn run() -> Result<()> {
+    let cli = Cli::parse();
+    start_log(cli.verbose);
+    match cli.command {
+        Command::Run(options) => run::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Ctl(options) => ctl::run(&options),
+        Command::Backend(options) => backend::run(options),
+    }
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format_timestamp_millis()
+        .init();
+}
+
+/// Options that `run` and `demo` share.
+#[derive(Debug, Args)]
+struct DeviceOptions {
+    /// Name of the device: for its window, its control socket and `ctl`.
+    #[arg(long, default_value = "gpu0", value_parser = name)]
+    name: String,
+    /// Size of a scanout, WxH or WxH@RATE; repeat it for more scanouts.
+    #[arg(long = "scanout", value_name = "WxH[@RATE]", default_value = "1280x720")]
+    scanouts: Vec<Mode>,
+    /// Where to show the scanouts [default: sdl with a desktop, else headless].
+    #[arg(long, value_enum)]
+    display: Option<DisplayChoice>,
+    /// Use the GPU backend that listens on this socket instead of starting one.
+    #[arg(long, value_name = "SOCKET")]
+    backend: Option<std::path::PathBuf>,
+    /// What the started GPU backend renders.
+    #[arg(long, value_enum, default_value = "2d", conflicts_with = "backend")]
+    render: Render,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DisplayChoice {
+    /// A window per scanout.
+    Sdl,
+    /// Keep the last frame, for screenshots.
+    Headless,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Render {
+    /// Scanouts, cursors and blobs, without 3D.
+    #[value(name = "2d")]
+    TwoD,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if control::is_valid_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 31 letters, digits, dots, dashes or underscores".into())
+    }
+}
+
+impl DeviceOptions {
+    fn modes(&self) -> Modes {
+        Modes::new(self.scanouts.clone())
+    }
+
+    fn backend(&self) -> std::io::Result<BackendChoice> {
+        if let Some(path) = &self.backend {
+            return Ok(BackendChoice::Socket(path.clone()));
+        }
+        let Render::TwoD = self.render;
+        let arguments = vec!["--render".into(), "2d".into()];
+        Ok(BackendChoice::Child { program: std::env::current_exe()?, arguments })
+    }
+
+    fn display(&self) -> display::Options {
+        let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        let backend = match self.display {
+            Some(DisplayChoice::Sdl) => display::Backend::Sdl,
+            Some(DisplayChoice::Headless) => display::Backend::Headless,
+            None if desktop => display::Backend::Sdl,
+            None => display::Backend::Headless,
+        };
+        display::Options::new(backend, &self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

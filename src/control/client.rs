@@ -1,0 +1,102 @@
+//! The user's end of the control socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Answer, MAX_LINE, MAX_PNG, Request, Status, socket_path};
+
+/// How long a device may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody has the name.
+    #[error("no device named {name:?} is running: start one with `run --name {name}`")]
+    NotRunning {
+        /// The name asked for.
+        name: String,
+    },
+    /// The device refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The device's answer makes no sense.
+    #[error("the device gave an answer that is not understood; are the two of one version?")]
+    Answer,
+    /// The file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// File asked for.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection failed.
+    #[error("the connection to the device failed")]
+    Io(#[from] io::Error),
+}
+
+/// What the device named `name` is doing.
+pub fn status(name: &str) -> Result<Status, ClientError> {
+    match ask(name, &Request::Status)? {
+        (Answer::Status(status), _) => Ok(*status),
+        _ => Err(ClientError::Answer),
+    }
+}
+
+/// Writes what a scanout shows to `path`, as PNG.
+pub fn screenshot(name: &str, scanout: u32, path: &Path) -> Result<(), ClientError> {
+    let (Answer::Png { length }, reader) = ask(name, &Request::Screenshot { scanout })? else {
+        return Err(ClientError::Answer);
+    };
+    let mut png = Vec::new();
+    reader.take(length.min(MAX_PNG)).read_to_end(&mut png)?;
+    if png.len() as u64 != length {
+        return Err(ClientError::Answer);
+    }
+    write_atomically(path, &png)
+        .map_err(|source| ClientError::Write { path: path.to_owned(), source })
+}
+
+/// Tells the device to end.
+pub fn quit(name: &str) -> Result<(), ClientError> {
+    match ask(name, &Request::Quit)? {
+        (Answer::Done, _) => Ok(()),
+        _ => Err(ClientError::Answer),
+    }
+}
+
+fn ask(name: &str, request: &Request) -> Result<(Answer, BufReader<UnixStream>), ClientError> {
+    let mut stream =
+        UnixStream::connect(socket_path(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { name: name.to_owned() }
+            }
+            _ => error.into(),
+        })?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut line = serde_json::to_vec(request).map_err(io::Error::from)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.by_ref().take(MAX_LINE).read_line(&mut line)?;
+    match serde_json::from_str(&line) {
+        Ok(Answer::Error { message }) => Err(ClientError::Refused(message)),
+        Ok(answer) => Ok((answer, reader)),
+        Err(_) => Err(ClientError::Answer),
+    }
+}
+
+/// Readers of `path` see the old file or the new one, never a part.
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&part);
+    })
+}

@@ -1,0 +1,107 @@
+//! The control socket: `virtio-loopback-gpu ctl`.
+//!
+//! One request and one answer per connection, each a line of JSON; the answer to a screenshot is
+//! followed by the PNG's bytes. The socket lies in a directory only its owner can enter, and its
+//! path is the name's lock: whoever listens on it has the name.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod client;
+mod server;
+mod status;
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{ClientError, quit, screenshot, status};
+pub use server::{ControlServer, ServerError};
+pub use status::{ScanoutStatus, Status};
+
+/// Largest line of a request or an answer, in bytes.
+const MAX_LINE: u64 = 256 * 1024;
+/// Largest PNG, in bytes.
+const MAX_PNG: u64 = 1 << 30;
+
+/// What a client may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What the device is doing.
+    Status,
+    /// What a scanout shows.
+    Screenshot {
+        /// Its index.
+        scanout: u32,
+    },
+    /// Remove the device and end.
+    Quit,
+}
+
+/// What the device answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Screenshot`]; as many bytes of PNG follow.
+    Png {
+        /// Bytes.
+        length: u64,
+    },
+    /// To [`Request::Quit`].
+    Done,
+    /// The request failed.
+    Error {
+        /// One line for the user.
+        message: String,
+    },
+}
+
+/// Characters a name may have, and how many.
+#[must_use]
+pub fn is_valid_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && name.len() < 32 && name.chars().all(allowed) && !name.starts_with('.')
+}
+
+/// Directory of the control sockets: `$XDG_RUNTIME_DIR/virtio-loopback-gpu`, or below `/run` for
+/// root without one, or below `/tmp` with the user's number.
+fn directory() -> PathBuf {
+    const NAME: &str = "virtio-loopback-gpu";
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) if !runtime.is_empty() => PathBuf::from(runtime).join(NAME),
+        _ if rustix::process::geteuid().is_root() => PathBuf::from("/run").join(NAME),
+        _ => {
+            let user = rustix::process::geteuid().as_raw();
+            std::env::temp_dir().join(format!("{NAME}-{user}"))
+        }
+    }
+}
+
+/// Path of a device's control socket.
+fn socket_path(name: &str) -> PathBuf {
+    directory().join(format!("{name}.sock"))
+}
+
+/// Makes the directory, and makes sure that it is ours and nobody else may enter.
+fn make_directory() -> io::Result<PathBuf> {
+    let path = directory();
+    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::symlink_metadata(&path)?;
+    let ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
+    if !ours || meta.mode() & 0o077 != 0 {
+        let text = format!("{} belongs to somebody else or is open to others", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    Ok(path)
+}

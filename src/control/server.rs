@@ -1,0 +1,138 @@
+//! The device's end of the control socket.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use virtio_loopback_display::DisplayHandle;
+
+use super::{Answer, MAX_LINE, Request, Status, make_directory, socket_path};
+
+/// How long a client may take with its request, or with reading the answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The name is taken.
+    #[error(
+        "{name:?} is running already: choose another --name, or end it with `ctl --name {name} quit`"
+    )]
+    NameInUse {
+        /// The name asked for.
+        name: String,
+    },
+    /// The system refused.
+    #[error("cannot make the control socket {path}")]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A bound control socket. Dropping it gives the name free.
+#[derive(Debug)]
+pub struct ControlServer {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Locked as long as the name is taken; the kernel lets go of it when the process dies.
+    _lock: File,
+}
+
+impl ControlServer {
+    /// Takes the name.
+    pub fn bind(name: &str) -> Result<Self, ServerError> {
+        let path = socket_path(name);
+        let failed = |source| ServerError::Io { path: path.clone(), source };
+        let directory = make_directory().map_err(failed)?;
+        let lock = File::create(directory.join(format!("{name}.lock"))).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(ServerError::NameInUse { name: name.to_owned() });
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        // Under the lock, a socket that is there is left over from a process that was killed.
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        Ok(Self { listener, path, _lock: lock })
+    }
+
+    /// Serves clients, one after the other, on a thread that lives as long as the process.
+    pub fn serve(
+        &self,
+        display: DisplayHandle,
+        status: impl Fn() -> Status + Send + 'static,
+        quit: impl Fn() + Send + 'static,
+    ) -> io::Result<()> {
+        let listener = self.listener.try_clone()?;
+        let serve = move || {
+            for client in listener.incoming() {
+                let served = client.and_then(|client| answer(&client, &display, &status, &quit));
+                if let Err(error) = served {
+                    log::debug!("a control client was not served: {error}");
+                }
+            }
+        };
+        std::thread::Builder::new().name("control".into()).spawn(serve)?;
+        Ok(())
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn answer(
+    client: &UnixStream,
+    display: &DisplayHandle,
+    status: &impl Fn() -> Status,
+    quit: &impl Fn(),
+) -> io::Result<()> {
+    client.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+    client.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+    let mut line = String::new();
+    BufReader::new(client.try_clone()?.take(MAX_LINE)).read_line(&mut line)?;
+    match serde_json::from_str(&line) {
+        Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[]),
+        Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout),
+        Ok(Request::Quit) => {
+            quit();
+            send(client, &Answer::Done, &[])
+        }
+        Err(error) => send_error(client, format!("the request is not understood: {error}")),
+    }
+}
+
+fn send_screenshot(client: &UnixStream, display: &DisplayHandle, scanout: u32) -> io::Result<()> {
+    let png = display
+        .screenshot(scanout)
+        .map_err(|error| error.to_string())
+        .and_then(|picture| picture.to_png().map_err(|error| error.to_string()));
+    match png {
+        Ok(png) => send(client, &Answer::Png { length: png.len() as u64 }, &png),
+        Err(message) => send_error(client, message),
+    }
+}
+
+fn send_error(client: &UnixStream, message: String) -> io::Result<()> {
+    send(client, &Answer::Error { message }, &[])
+}
+
+fn send(mut client: &UnixStream, answer: &Answer, bytes: &[u8]) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    client.write_all(&line)?;
+    client.write_all(bytes)
+}

@@ -1,0 +1,89 @@
+//! The status page.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a device is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The device's name.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+    /// Process id of the adapter.
+    pub pid: u32,
+    /// Process id of the GPU backend, if it is a child.
+    pub backend_pid: Option<u32>,
+    /// Where the driver is.
+    pub state: String,
+    /// Feature bits the driver accepted, in hexadecimal.
+    pub driver_features: String,
+    /// Device nodes of the driver.
+    pub nodes: Vec<String>,
+    /// The scanouts that had a picture.
+    pub scanouts: Vec<ScanoutStatus>,
+    /// Figures of the transport.
+    pub transport: BTreeMap<String, u64>,
+}
+
+/// One scanout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanoutStatus {
+    /// Its index.
+    pub scanout: u32,
+    /// `live`, `off` or `lost`.
+    pub signal: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// DRM fourcc.
+    pub format: String,
+    /// Flushes of the driver.
+    pub updates: u64,
+    /// Pictures shown.
+    pub presents: u64,
+    /// Pictures shown per second, lately.
+    pub frames_per_second: f64,
+    /// Milliseconds since the last picture.
+    pub last_present_ms: Option<u64>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}, version {}, pid {}", self.name, self.state, self.version, self.pid)?;
+        if let Some(pid) = self.backend_pid {
+            writeln!(f, "  backend   pid {pid}")?;
+        }
+        writeln!(f, "  driver    features {}", self.driver_features)?;
+        if !self.nodes.is_empty() {
+            writeln!(f, "  nodes     {}", self.nodes.join(" "))?;
+        }
+        for scanout in &self.scanouts {
+            writeln!(f, "  {scanout}")?;
+        }
+        for (name, value) in &self.transport {
+            writeln!(f, "  transport {name} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ScanoutStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "scanout {} {}, {}x{} {}, {:.1} frames/s, {} shown of {} updates",
+            self.scanout,
+            self.signal,
+            self.width,
+            self.height,
+            self.format,
+            self.frames_per_second,
+            self.presents,
+            self.updates,
+        )
+    }
+}

@@ -1,0 +1,176 @@
+//! What the two ends of the loopback share: the state a kernel module would keep.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use loopback_driver_glue::{DeviceConfig, Event, QueueInfo};
+use rustix::event::EventfdFlags;
+
+use super::memory::Memory;
+use super::queue::Queue;
+use super::signals::{Counters, QueueFds, Signals};
+
+/// Shared by the transport and the driver.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) memory: Memory,
+    pub(super) device: DeviceConfig,
+    /// An eventfd that is readable while there are events.
+    pub(super) readable: OwnedFd,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) events: VecDeque<Event>,
+    pub(super) queues: Vec<QueueState>,
+    pub(super) config: Vec<u8>,
+    /// Times the device side changed the configuration space.
+    pub(super) config_changes: u64,
+    /// Times the driver wrote to the configuration space.
+    pub(super) config_writes: u64,
+    /// The driver set DRIVER_OK.
+    pub(super) running: bool,
+    /// Resets so far, and the number of the last one.
+    pub(super) resets: u32,
+    /// Resets that went on without acknowledgement.
+    pub(super) reset_timeouts: u64,
+    /// The last reset the device side acknowledged.
+    pub(super) acknowledged: u32,
+    /// The transport was dropped.
+    pub(super) gone: bool,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub(super) struct QueueState {
+    pub(super) info: QueueInfo,
+    pub(super) fds: Option<QueueFds>,
+    /// Of the running queue.
+    signals: Option<Arc<Signals>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Link {
+    pub(super) fn new(memory: Memory, device: DeviceConfig) -> io::Result<Self> {
+        let queue = |&size: &u16| QueueState {
+            info: QueueInfo { size, ..QueueInfo::default() },
+            fds: None,
+            signals: None,
+            counters: Arc::default(),
+        };
+        let state = State {
+            events: VecDeque::new(),
+            queues: device.queue_sizes.iter().map(queue).collect(),
+            config: device.config.clone(),
+            config_changes: 0,
+            config_writes: 0,
+            running: false,
+            resets: 0,
+            reset_timeouts: 0,
+            acknowledged: 0,
+            gone: false,
+        };
+        let readable = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let state = Mutex::new(state);
+        Ok(Self { memory, device, readable, state, changed: Condvar::new() })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Every change below is complete before anything could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the device side an event.
+    pub(super) fn push(&self, state: &mut State, event: Event) -> io::Result<()> {
+        state.events.push_back(event);
+        rustix::io::write(&self.readable, &1u64.to_ne_bytes())?;
+        Ok(())
+    }
+
+    /// Takes the oldest event.
+    pub(super) fn pop(&self) -> io::Result<Option<Event>> {
+        let mut state = self.state();
+        let event = state.events.pop_front();
+        if state.events.is_empty() {
+            match rustix::io::read(&self.readable, &mut [0; 8]) {
+                Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(event)
+    }
+
+    /// Wakes whoever waits in [`Link::wait_until`].
+    pub(super) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits until `done` is true, at most for `timeout`.
+    pub(super) fn wait_until(
+        &self,
+        timeout: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.state();
+        while !done(&state) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            let left = left.unwrap_or(Duration::MAX);
+            let woken = self.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+}
+
+impl State {
+    /// The queue is set up: the device side can see it.
+    pub(super) fn queue_ready(
+        &mut self,
+        index: usize,
+        queue: &Queue,
+        signals: Arc<Signals>,
+    ) -> io::Result<()> {
+        if let Some(state) = self.queues.get_mut(index) {
+            state.info = queue.info();
+            if let Some(fds) = &state.fds {
+                signals.set_fds(fds.try_clone()?)?;
+            }
+            state.signals = Some(signals);
+        }
+        Ok(())
+    }
+
+    /// The device side has new eventfds for the queue. False: there is no such queue.
+    pub(super) fn set_fds(&mut self, index: u16, fds: QueueFds) -> io::Result<bool> {
+        let Some(state) = self.queues.get_mut(usize::from(index)) else {
+            return Ok(false);
+        };
+        match &state.signals {
+            Some(signals) => signals.set_fds(fds.try_clone()?)?,
+            None => fds.kick()?,
+        }
+        state.fds = Some(fds);
+        Ok(true)
+    }
+
+    /// Ends all queues: their owners get an error instead of a wait.
+    pub(super) fn stop_queues(&mut self) {
+        self.running = false;
+        for queue in &mut self.queues {
+            queue.info = QueueInfo { size: queue.info.size, ..QueueInfo::default() };
+            if let Some(signals) = queue.signals.take() {
+                signals.stop();
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The virtio-gpu device model: virtio 1.3, section 5.7.
+//!
+//! A [`Gpu`] is given descriptor chains and a [`Display`], and answers. It knows nothing of how either
+//! comes about: no vhost-user, no socket, no eventfd, no thread. What goes wrong with a command is a
+//! response; nothing a driver does is an error of the device, makes it panic, or makes it hold more
+//! than [`Limits`] say.
+//!
+//! # Resources
+//!
+//! A *classic* resource (RESOURCE_CREATE_2D) has pixels of its own, in a sealed memfd made when they
+//! are needed first. A transfer copies rows from the driver's memory to them: one copy per row, or
+//! one in all where rows touch. The display maps the memfd, so a flush moves no pixel.
+//!
+//! A *guest blob* (RESOURCE_CREATE_BLOB) is driver memory. The display maps that very memory, so a
+//! frame is not copied at all. Only a blob in several pieces cannot be mapped in one: it is shown
+//! through a shadow, a memfd to which a flush copies the damage.
+//!
+//! A blob carries no width, height or format, except for a scanout. A cursor that is a blob takes its
+//! size from the transfer before it, as Linux' driver sends it.
+//!
+//! # Where the specification leaves a choice
+//!
+//! - Requests of a wrong length are ERR_INVALID_PARAMETER, unknown types, types of the other queue
+//!   and, like QEMU's, types the renderer does not offer (all 3D) are ERR_UNSPEC.
+//! - A resource of the wrong kind is as good as none: ERR_INVALID_RESOURCE_ID.
+//! - Over a limit is ERR_OUT_OF_MEMORY.
+//! - Transfers and scanouts beyond what they take from are ERR_INVALID_PARAMETER as a whole; QEMU
+//!   copies the part that is there.
+//! - Response type, fence and rings are echoed with the fence flag only, like QEMU's.
+//! - A response that does not fit is replaced by a bare ERR_UNSPEC, and one of less than a header's
+//!   length by nothing. The command was executed. A broken chain is not.
+//! - SET_SCANOUT shows resources of any size from 1 × 1; QEMU wants 16 × 16. A scanout needs no
+//!   backing if the resource is classic.
+//! - The cursor queue gets responses where a chain has room for one. Linux' has none.
+//!
+//! # Damage and pacing
+//!
+//! [`Completion::flushed`] says which scanouts a flush touched, so that the caller may give the chain
+//! back only when the display has them latched.
+#![cfg_attr(
+    not(any(test, fuzzing)),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod backing;
+mod chain;
+mod control;
+mod cursor;
+mod display;
+mod error;
+mod limits;
+mod memfd;
+mod pixels;
+mod rect;
+mod renderer;
+mod resource;
+mod scanout;
+#[cfg(any(test, fuzzing))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+pub use display::{CURSOR_PIXELS, CursorImage, CursorPosition, Display, DisplayError};
+pub use limits::Limits;
+pub use pixels::to_xrgb;
+pub use rect::Rect;
+pub use renderer::Renderer;
+pub use scanout::{PixelMemory, ReadError, ScanoutSet, ScanoutSource};
+
+use std::mem;
+use std::ops::Deref;
+
+use virtio_queue::DescriptorChain;
+use vm_memory::GuestMemory;
+
+use chain::{Buffers, Request};
+use cursor::Cursors;
+use error::CommandError;
+use resource::Resources;
+use scanout::{Scanout, Scanouts};
+use wire::{Command, Config, MAX_SCANOUTS, RespType};
+
+/// A virtio GPU.
+#[derive(Debug)]
+pub struct Gpu {
+    renderer: Renderer,
+    resources: Resources,
+    scanouts: Scanouts,
+    cursors: Cursors,
+    buffers: Buffers,
+}
+
+/// What became of a chain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// Bytes written to the chain, for its used element.
+    pub written: u32,
+    /// Scanouts that a RESOURCE_FLUSH touched.
+    pub flushed: ScanoutSet,
+}
+
+/// A command that succeeded.
+#[derive(Debug)]
+enum Outcome {
+    /// The response is OK_NODATA.
+    Done,
+    /// The same, and these scanouts were flushed.
+    Flushed(ScanoutSet),
+    /// The response is written and has this many bytes.
+    Answered(u32),
+}
+
+type CommandResult = Result<Outcome, CommandError>;
+
+impl Gpu {
+    /// A device without resources, all scanouts off.
+    pub fn new(mut limits: Limits, renderer: Renderer) -> Self {
+        limits.scanouts = limits.scanouts.min(MAX_SCANOUTS as u32);
+        Self {
+            renderer,
+            resources: Resources::new(limits),
+            scanouts: Scanouts::default(),
+            cursors: Cursors::default(),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Mask of the device feature bits offered. Transport features are the caller's.
+    pub fn features(&self) -> u64 {
+        self.renderer.features()
+    }
+
+    /// The configuration space, with no event pending.
+    pub fn config(&self) -> Config {
+        Config {
+            num_scanouts: self.resources.limits().scanouts.into(),
+            num_capsets: self.renderer.capsets().into(),
+            ..Config::default()
+        }
+    }
+
+    /// Executes a request of the control queue and writes its response.
+    pub fn control<T>(&mut self, chain: DescriptorChain<T>, display: &mut dyn Display) -> Completion
+    where
+        T: Deref<Target: GuestMemory + Sized>,
+    {
+        self.serve(chain, |gpu, request| {
+            let type_ = request.header().type_.get();
+            match Command::from_raw(type_) {
+                Some(command) => gpu.control_command(command, request, display),
+                None => Err(CommandError::UnknownType(type_)),
+            }
+        })
+    }
+
+    /// Executes a request of the cursor queue, and writes its response where there is room for one.
+    pub fn cursor<T>(&mut self, chain: DescriptorChain<T>, display: &mut dyn Display) -> Completion
+    where
+        T: Deref<Target: GuestMemory + Sized>,
+    {
+        self.serve(chain, |gpu, request| {
+            let type_ = request.header().type_.get();
+            match Command::from_raw(type_) {
+                Some(Command::UpdateCursor) => gpu.update_cursor(request, display),
+                Some(Command::MoveCursor) => gpu.move_cursor(request, display),
+                Some(_) => Err(CommandError::WrongQueue),
+                None => Err(CommandError::UnknownType(type_)),
+            }
+        })
+    }
+
+    /// Returns to what [`Self::new`] gave: scanouts and cursors off, nothing held.
+    pub fn reset(&mut self, display: &mut dyn Display) {
+        self.turn_off(display, |_| true);
+        self.cursors.hide_all(display);
+        self.resources.clear();
+    }
+
+    /// One chain: its request to `execute`, what comes of it to the response.
+    fn serve<T>(
+        &mut self,
+        mut chain: DescriptorChain<T>,
+        execute: impl FnOnce(&mut Self, &mut Request<'_, T::Target>) -> CommandResult,
+    ) -> Completion
+    where
+        T: Deref<Target: GuestMemory + Sized>,
+    {
+        let mut buffers = mem::take(&mut self.buffers);
+        let completion = match buffers.fill(&mut chain) {
+            Ok(()) => {
+                let mut request = Request::new(chain.memory(), &buffers);
+                let result = execute(self, &mut request);
+                complete(&request, result)
+            }
+            Err(broken) => {
+                log::debug!("a chain is given back unread: {broken}");
+                Completion::default()
+            }
+        };
+        self.buffers = buffers;
+        completion
+    }
+
+    /// Turns off all scanouts for which `which` holds.
+    fn turn_off(&mut self, display: &mut dyn Display, which: impl Fn(&Scanout) -> bool) {
+        for scanout in self.scanouts.take(which).iter() {
+            display.set_scanout(scanout, None);
+        }
+    }
+
+    fn check_scanout(&self, scanout: u32) -> Result<(), CommandError> {
+        if scanout < self.resources.limits().scanouts {
+            Ok(())
+        } else {
+            Err(CommandError::NoScanout(scanout))
+        }
+    }
+}
+
+/// Writes the response unless the command did.
+fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> Completion {
+    let (type_, flushed) = match result {
+        Ok(Outcome::Answered(written)) => return Completion { written, ..Completion::default() },
+        Ok(Outcome::Flushed(flushed)) => (RespType::OkNodata, flushed),
+        Ok(Outcome::Done) => (RespType::OkNodata, ScanoutSet::default()),
+        Err(error) => {
+            log::debug!("command {:#x} refused: {error}", request.header().type_);
+            (error.resp_type(), ScanoutSet::default())
+        }
+    };
+    // No room for a header: nothing is written.
+    let written = request.respond(&request.reply(type_)).unwrap_or(0);
+    Completion { written, flushed }
+}

@@ -1,0 +1,332 @@
+//! Commands of the control queue.
+
+use uuid::Uuid;
+use vm_memory::GuestMemory;
+
+use super::backing::Backing;
+use super::chain::Request;
+use super::display::{Display, DisplayError};
+use super::error::CommandError;
+use super::rect::Rect;
+use super::resource::{Blob, Image, Kind};
+use super::scanout::{Scanout, ScanoutSet, ScanoutSource};
+use super::wire::{
+    BlobMem, Command, Format, GetEdid, ResourceAttachBacking, ResourceCreate2d, ResourceCreateBlob,
+    ResourceFlush, ResourceRequest, RespDisplayInfo, RespEdid, RespResourceUuid, RespType,
+    SetScanout, SetScanoutBlob, TransferToHost2d, blob_flag,
+};
+use super::{CommandResult, Gpu, Outcome};
+
+impl Gpu {
+    pub(super) fn control_command<M: GuestMemory>(
+        &mut self,
+        command: Command,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        match command {
+            Command::GetDisplayInfo => get_display_info(request, display),
+            Command::ResourceCreate2d => self.resource_create_2d(request),
+            Command::ResourceUnref => self.resource_unref(request, display),
+            Command::SetScanout => self.set_scanout(request, display),
+            Command::ResourceFlush => self.resource_flush(request, display),
+            Command::TransferToHost2d => self.transfer_to_host_2d(request),
+            Command::ResourceAttachBacking => self.resource_attach_backing(request),
+            Command::ResourceDetachBacking => self.resource_detach_backing(request, display),
+            // No index is below 0, and no capset is there.
+            Command::GetCapsetInfo | Command::GetCapset => Err(CommandError::OutOfRange("capset")),
+            Command::GetEdid => self.get_edid(request, display),
+            Command::ResourceAssignUuid => self.resource_assign_uuid(request),
+            Command::ResourceCreateBlob => self.resource_create_blob(request),
+            Command::SetScanoutBlob => self.set_scanout_blob(request, display),
+            Command::CtxCreate
+            | Command::CtxDestroy
+            | Command::CtxAttachResource
+            | Command::CtxDetachResource
+            | Command::ResourceCreate3d
+            | Command::TransferToHost3d
+            | Command::TransferFromHost3d
+            | Command::Submit3d
+            | Command::ResourceMapBlob
+            | Command::ResourceUnmapBlob => Err(CommandError::NotOffered),
+            Command::UpdateCursor | Command::MoveCursor => Err(CommandError::WrongQueue),
+        }
+    }
+
+    fn resource_create_2d<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+    ) -> CommandResult {
+        let body: ResourceCreate2d = request.body()?;
+        let id = body.resource_id.get();
+        self.resources.check_free(id)?;
+        let format = format(body.format.get())?;
+        let (width, height) = self.dimensions(body.width.get(), body.height.get())?;
+        let image = Image::new(format, width, height).ok_or(CommandError::OverLimit("bytes"))?;
+        self.resources.insert(id, Kind::Image(image), None)?;
+        Ok(Outcome::Done)
+    }
+
+    fn resource_unref<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        let id = request.body::<ResourceRequest>()?.resource_id.get();
+        // The display lets go of the memory before the memory goes.
+        self.turn_off(display, |shown| shown.resource_id == id);
+        self.resources.remove(id)?;
+        Ok(Outcome::Done)
+    }
+
+    fn resource_attach_backing<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+    ) -> CommandResult {
+        let body: ResourceAttachBacking = request.body()?;
+        let id = body.resource_id.get();
+        let resource = self.resources.get(id)?;
+        if resource.backing.is_some() {
+            return Err(CommandError::HasBacking(id));
+        }
+        let least = match &resource.kind {
+            // An image may have less; then the transfers that need more fail.
+            Kind::Image(_) => 1,
+            Kind::Blob(blob) => blob.size,
+        };
+        let backing = self.read_backing(request, body.nr_entries.get(), least)?;
+        self.resources.attach(id, backing)?;
+        Ok(Outcome::Done)
+    }
+
+    fn resource_detach_backing<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        let id = request.body::<ResourceRequest>()?.resource_id.get();
+        if matches!(self.resources.get(id)?.kind, Kind::Blob(_)) {
+            // What is shown are these very pages.
+            self.turn_off(display, |shown| shown.resource_id == id);
+        }
+        self.resources.detach(id)?;
+        Ok(Outcome::Done)
+    }
+
+    fn transfer_to_host_2d<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+    ) -> CommandResult {
+        let body: TransferToHost2d = request.body()?;
+        let (id, rect) = (body.resource_id.get(), body.r.into());
+        self.resources.transfer(request.memory(), id, rect, body.offset.get())?;
+        Ok(Outcome::Done)
+    }
+
+    fn set_scanout<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        let body: SetScanout = request.body()?;
+        let (scanout, id) = (body.scanout_id.get(), body.resource_id.get());
+        self.check_scanout(scanout)?;
+        if id == 0 {
+            return Ok(self.disable_scanout(scanout, display));
+        }
+        let rect = body.r.into();
+        let source = self.resources.image_source(id, rect)?;
+        self.show(scanout, Scanout { resource_id: id, rect, source }, display);
+        Ok(Outcome::Done)
+    }
+
+    fn set_scanout_blob<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        let body: SetScanoutBlob = request.body()?;
+        let (scanout, id) = (body.scanout_id.get(), body.resource_id.get());
+        self.check_scanout(scanout)?;
+        if id == 0 {
+            return Ok(self.disable_scanout(scanout, display));
+        }
+        let rect = Rect::from(body.r);
+        let source = self.blob_source(&body, request.memory())?;
+        self.resources.refresh_shadow(
+            request.memory(),
+            id,
+            &source,
+            Rect::of_size(rect.width, rect.height),
+        )?;
+        self.show(scanout, Scanout { resource_id: id, rect, source }, display);
+        Ok(Outcome::Done)
+    }
+
+    /// Where the pixels of a frame in a blob are, when all of the frame is within the blob.
+    fn blob_source<M: GuestMemory>(
+        &mut self,
+        body: &SetScanoutBlob,
+        memory: &M,
+    ) -> Result<ScanoutSource, CommandError> {
+        let id = body.resource_id.get();
+        let resource = self.resources.get(id)?;
+        let Kind::Blob(Blob { size, .. }) = resource.kind else {
+            return Err(CommandError::WrongKind(id));
+        };
+        let buffer = resource.serial;
+        let format = format(body.format.get())?;
+        let (width, height) = self.dimensions(body.width.get(), body.height.get())?;
+        let rect = Rect::from(body.r);
+        if rect.is_empty() || !rect.fits(width, height) {
+            return Err(CommandError::OutOfRange("rectangle"));
+        }
+        // The only plane: all formats are packed.
+        let ([stride, ..], [offset, ..]) = (body.strides, body.offsets);
+        let (row_step, offset) = (u64::from(stride.get()), u64::from(offset.get()));
+        let pixel = u64::from(Format::BYTES_PER_PIXEL);
+        let row = u64::from(width) * pixel;
+        // Pixels are 32-bit words to whoever maps them.
+        if row_step < row || row_step % pixel != 0 || offset % pixel != 0 {
+            return Err(CommandError::OutOfRange("stride or offset"));
+        }
+        // Each factor is 32 bits.
+        if offset + (u64::from(height) - 1) * row_step + row > size {
+            return Err(CommandError::OutOfRange("frame"));
+        }
+        Ok(ScanoutSource {
+            memory: self.resources.blob_memory(memory, id)?,
+            offset: offset + u64::from(rect.y) * row_step + u64::from(rect.x) * pixel,
+            stride: stride.get(),
+            width: rect.width,
+            height: rect.height,
+            format,
+            buffer,
+        })
+    }
+
+    fn show(&mut self, scanout: u32, shown: Scanout, display: &mut dyn Display) {
+        display.set_scanout(scanout, Some(&shown.source));
+        self.scanouts.set(scanout, Some(shown));
+    }
+
+    fn disable_scanout(&mut self, scanout: u32, display: &mut dyn Display) -> Outcome {
+        if self.scanouts.is_on(scanout) {
+            display.set_scanout(scanout, None);
+            self.scanouts.set(scanout, None);
+        }
+        Outcome::Done
+    }
+
+    fn resource_flush<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        let body: ResourceFlush = request.body()?;
+        let (id, rect) = (body.resource_id.get(), Rect::from(body.r));
+        // A blob has no width and height of its own: what of the rectangle is shown is flushed.
+        if let Kind::Image(image) = &self.resources.get(id)?.kind
+            && !rect.fits(image.width, image.height)
+        {
+            return Err(CommandError::OutOfRange("rectangle"));
+        }
+        let mut flushed = ScanoutSet::default();
+        for (scanout, shown) in self.scanouts.of(id) {
+            if let Some(damage) = rect.within(&shown.rect) {
+                self.resources.refresh_shadow(request.memory(), id, &shown.source, damage)?;
+                display.flush(scanout, damage, &shown.source);
+                flushed.insert(scanout);
+            }
+        }
+        Ok(Outcome::Flushed(flushed))
+    }
+
+    fn resource_create_blob<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+    ) -> CommandResult {
+        let body: ResourceCreateBlob = request.body()?;
+        let (id, size) = (body.resource_id.get(), body.size.get());
+        self.resources.check_free(id)?;
+        if BlobMem::from_raw(body.blob_mem.get()) != Some(BlobMem::Guest) {
+            return Err(CommandError::OutOfRange("blob memory"));
+        }
+        if body.blob_flags.get() & !blob_flag::ALL != 0 {
+            return Err(CommandError::OutOfRange("blob flags"));
+        }
+        if size == 0 {
+            return Err(CommandError::OutOfRange("blob size"));
+        }
+        let backing = self.read_backing(request, body.nr_entries.get(), size)?;
+        let blob = Blob { size, cursor_size: None, shadow: None };
+        self.resources.insert(id, Kind::Blob(blob), Some(backing))?;
+        Ok(Outcome::Done)
+    }
+
+    /// Reads entries that make at least `least` bytes.
+    fn read_backing<M: GuestMemory>(
+        &self,
+        request: &mut Request<'_, M>,
+        entries: u32,
+        least: u64,
+    ) -> Result<Backing, CommandError> {
+        let count = self.resources.check_entries(entries)?;
+        let backing = Backing::read(request, count)?;
+        if backing.len() < least {
+            return Err(CommandError::OutOfRange("length of the backing"));
+        }
+        Ok(backing)
+    }
+
+    fn resource_assign_uuid<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+    ) -> CommandResult {
+        let id = request.body::<ResourceRequest>()?.resource_id.get();
+        let resource = self.resources.get_mut(id)?;
+        let uuid = *resource.uuid.get_or_insert_with(|| Uuid::new_v4().into_bytes());
+        let hdr = request.reply(RespType::OkResourceUuid);
+        Ok(Outcome::Answered(request.respond(&RespResourceUuid { hdr, uuid })?))
+    }
+
+    fn get_edid<M: GuestMemory>(
+        &mut self,
+        request: &mut Request<'_, M>,
+        display: &mut dyn Display,
+    ) -> CommandResult {
+        let scanout = request.body::<GetEdid>()?.scanout.get();
+        self.check_scanout(scanout)?;
+        let edid = display.edid(scanout)?;
+        let mut response = RespEdid { hdr: request.reply(RespType::OkEdid), ..RespEdid::default() };
+        let room = response.edid.get_mut(..edid.len()).ok_or(DisplayError::Unknown)?;
+        room.copy_from_slice(&edid);
+        // At most 1024.
+        response.size.set(edid.len() as u32);
+        Ok(Outcome::Answered(request.respond(&response)?))
+    }
+
+    /// Width and height of something with pixels.
+    fn dimensions(&self, width: u32, height: u32) -> Result<(u32, u32), CommandError> {
+        if width == 0 || height == 0 {
+            return Err(CommandError::OutOfRange("width or height"));
+        }
+        if width.max(height) > self.resources.limits().dimension {
+            return Err(CommandError::OverLimit("width or height"));
+        }
+        Ok((width, height))
+    }
+}
+
+fn get_display_info<M: GuestMemory>(
+    request: &Request<'_, M>,
+    display: &mut dyn Display,
+) -> CommandResult {
+    let pmodes = display.display_info()?;
+    let hdr = request.reply(RespType::OkDisplayInfo);
+    Ok(Outcome::Answered(request.respond(&RespDisplayInfo { hdr, pmodes })?))
+}
+
+fn format(raw: u32) -> Result<Format, CommandError> {
+    Format::from_raw(raw).ok_or(CommandError::OutOfRange("format"))
+}

@@ -1,0 +1,66 @@
+//! Why a command is refused. To the driver it is a response type, to people a sentence in the log.
+
+use std::io;
+
+use super::backing::BackingError;
+use super::display::DisplayError;
+use super::wire::RespType;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error("the request is shorter than its type")]
+    Truncated,
+    #[error("unknown type {0:#x}")]
+    UnknownType(u32),
+    #[error("a command for the other queue")]
+    WrongQueue,
+    #[error("the renderer has no such command")]
+    NotOffered,
+    #[error("the response has no room for the answer")]
+    NoRoom,
+    #[error("no resource {0}")]
+    NoResource(u32),
+    #[error("resource id {0} is 0 or taken")]
+    ResourceIdTaken(u32),
+    #[error("resource {0} is of the wrong kind")]
+    WrongKind(u32),
+    #[error("no scanout {0}")]
+    NoScanout(u32),
+    #[error("{0} is out of range")]
+    OutOfRange(&'static str),
+    #[error("over the limit of {0}")]
+    OverLimit(&'static str),
+    #[error("resource {0} has backing already")]
+    HasBacking(u32),
+    #[error("resource {0} has no backing")]
+    NoBacking(u32),
+    #[error("backing")]
+    Backing(#[from] BackingError),
+    #[error("display")]
+    Display(#[from] DisplayError),
+    #[error("memory for pixels")]
+    PixelMemory(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The response type of virtio 1.3, section 5.7.6.7. Where it leaves the choice, QEMU's is taken.
+    pub(super) const fn resp_type(&self) -> RespType {
+        match self {
+            Self::UnknownType(_)
+            | Self::WrongQueue
+            | Self::NotOffered
+            | Self::NoRoom
+            | Self::HasBacking(_)
+            | Self::NoBacking(_)
+            | Self::Display(_) => RespType::ErrUnspec,
+            Self::Truncated | Self::OutOfRange(_) | Self::Backing(_) => {
+                RespType::ErrInvalidParameter
+            }
+            Self::NoResource(_) | Self::ResourceIdTaken(_) | Self::WrongKind(_) => {
+                RespType::ErrInvalidResourceId
+            }
+            Self::NoScanout(_) => RespType::ErrInvalidScanoutId,
+            Self::OverLimit(_) | Self::PixelMemory(_) => RespType::ErrOutOfMemory,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Scanouts, and where their pixels are.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError};
+
+use super::rect::Rect;
+use super::wire::{Format, MAX_SCANOUTS};
+
+/// Memory that holds pixels.
+#[derive(Debug, Clone)]
+pub enum PixelMemory {
+    /// A memfd sealed against shrinking and growing.
+    Memfd(Arc<File>),
+    /// Driver memory, in one piece.
+    Guest {
+        /// Where it begins, as the driver's addresses on the rings.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+}
+
+/// Where the pixels of a scanout are, for a display that maps them itself.
+///
+/// All of `height` rows of `width` pixels, `stride` bytes apart, from byte `offset`, is within the
+/// memory.
+#[derive(Debug, Clone)]
+pub struct ScanoutSource {
+    /// The memory.
+    pub memory: PixelMemory,
+    /// Byte of the scanout's first pixel.
+    pub offset: u64,
+    /// Bytes from a row to the next.
+    pub stride: u32,
+    /// Pixels of a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Format of a pixel. A scanout has no alpha: see [`Format::opaque`].
+    pub format: Format,
+    /// Names the resource: the same as long as it exists, never used again after.
+    pub buffer: u64,
+}
+
+/// Why pixels could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The rectangle is not within the scanout.
+    #[error("the rectangle is not within the scanout")]
+    OutOfBounds,
+    /// The memory file could not be read.
+    #[error("reading pixel memory failed")]
+    File(#[source] io::Error),
+    /// The driver's memory does not reach that far (any more).
+    #[error("reading the driver's memory failed")]
+    Guest(#[source] GuestMemoryError),
+}
+
+impl ScanoutSource {
+    /// Reads the pixels of `rect` into `pixels`, which afterwards holds its rows without gaps.
+    pub fn read_rect<M: GuestMemory>(
+        &self,
+        memory: &M,
+        rect: Rect,
+        pixels: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        if !rect.fits(self.width, self.height) {
+            return Err(ReadError::OutOfBounds);
+        }
+        pixels.clear();
+        if rect.is_empty() {
+            return Ok(());
+        }
+        let row = u64::from(rect.width) * u64::from(Format::BYTES_PER_PIXEL);
+        let stride = u64::from(self.stride);
+        let (bytes, rows) = if row == stride {
+            (row * u64::from(rect.height), 1)
+        } else {
+            (row, u64::from(rect.height))
+        };
+        let bytes = usize::try_from(bytes).map_err(|_| ReadError::OutOfBounds)?;
+        pixels.resize(bytes * rows as usize, 0);
+        let mut offset = self.offset_of(rect.x, rect.y);
+        for target in pixels.chunks_exact_mut(bytes) {
+            self.read_at(memory, offset, target)?;
+            offset += stride;
+        }
+        Ok(())
+    }
+
+    /// Byte of a pixel within the memory. 64 bits hold the sum of two products of 32 bits.
+    fn offset_of(&self, x: u32, y: u32) -> u64 {
+        let in_row = u64::from(x) * u64::from(Format::BYTES_PER_PIXEL);
+        self.offset.saturating_add(u64::from(y) * u64::from(self.stride)).saturating_add(in_row)
+    }
+
+    fn read_at<M: GuestMemory>(
+        &self,
+        memory: &M,
+        offset: u64,
+        target: &mut [u8],
+    ) -> Result<(), ReadError> {
+        match &self.memory {
+            PixelMemory::Memfd(file) => file.read_exact_at(target, offset).map_err(ReadError::File),
+            PixelMemory::Guest { address, length } => {
+                let end = offset.checked_add(target.len() as u64).filter(|end| end <= length);
+                let address = end.and_then(|_| address.checked_add(offset));
+                let address = GuestAddress(address.ok_or(ReadError::OutOfBounds)?);
+                memory.read_slice(target, address).map_err(ReadError::Guest)
+            }
+        }
+    }
+}
+
+/// Some of the scanouts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanoutSet(u16);
+
+impl ScanoutSet {
+    /// Adds a scanout, below [`MAX_SCANOUTS`].
+    pub(super) fn insert(&mut self, scanout: u32) {
+        self.0 |= 1u16.checked_shl(scanout).unwrap_or(0);
+    }
+
+    pub(super) fn remove(&mut self, scanout: u32) {
+        self.0 &= !1u16.checked_shl(scanout).unwrap_or(0);
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this one is there.
+    pub fn contains(self, scanout: u32) -> bool {
+        self.0 & 1u16.checked_shl(scanout).unwrap_or(0) != 0
+    }
+
+    /// The scanouts, in rising order.
+    pub fn iter(self) -> impl Iterator<Item = u32> {
+        (0..MAX_SCANOUTS as u32).filter(move |&scanout| self.contains(scanout))
+    }
+}
+
+/// What a scanout shows.
+#[derive(Debug)]
+pub(super) struct Scanout {
+    pub(super) resource_id: u32,
+    /// The part of the resource's image or of the blob's frame that is shown.
+    pub(super) rect: Rect,
+    pub(super) source: ScanoutSource,
+}
+
+/// All scanouts of the device.
+#[derive(Debug, Default)]
+pub(super) struct Scanouts {
+    shown: [Option<Scanout>; MAX_SCANOUTS],
+}
+
+impl Scanouts {
+    /// Replaces what a scanout shows; `scanout` is below [`MAX_SCANOUTS`].
+    pub(super) fn set(&mut self, scanout: u32, shown: Option<Scanout>) {
+        if let Some(slot) = self.shown.get_mut(scanout as usize) {
+            *slot = shown;
+        }
+    }
+
+    pub(super) fn is_on(&self, scanout: u32) -> bool {
+        self.shown.get(scanout as usize).is_some_and(Option::is_some)
+    }
+
+    /// The scanouts that show a resource, with their number.
+    pub(super) fn of(&self, resource_id: u32) -> impl Iterator<Item = (u32, &Scanout)> {
+        (0u32..)
+            .zip(&self.shown)
+            .filter_map(|(number, shown)| Some((number, shown.as_ref()?)))
+            .filter(move |(_, shown)| shown.resource_id == resource_id)
+    }
+
+    /// Turns off all scanouts for which `which` holds and returns their numbers.
+    pub(super) fn take(&mut self, which: impl Fn(&Scanout) -> bool) -> ScanoutSet {
+        let mut taken = ScanoutSet::default();
+        for (number, shown) in (0u32..).zip(&mut self.shown) {
+            if shown.take_if(|shown| which(shown)).is_some() {
+                taken.insert(number);
+            }
+        }
+        taken
+    }
+}

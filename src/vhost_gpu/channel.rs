@@ -1,0 +1,186 @@
+//! Frames with file descriptors over a Unix stream socket.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::message::Header;
+
+/// File descriptors a frame may carry before it is called broken.
+const MAX_FDS: usize = 4;
+
+/// One frame as received.
+#[derive(Debug)]
+pub struct Frame {
+    /// Its header; `size` equals the payload's length.
+    pub header: Header,
+    /// Bytes after the header.
+    pub payload: Vec<u8>,
+    /// Descriptors that came with it.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// Why a frame could not be carried.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The other side closed the socket.
+    #[error("the other side closed the GPU socket")]
+    Closed,
+    /// The other side did not answer in time.
+    #[error("the other side of the GPU socket is silent")]
+    Timeout,
+    /// A frame announces more bytes than its request may have.
+    #[error("request {request} announces {size} bytes")]
+    Oversized {
+        /// Request number.
+        request: u32,
+        /// Announced bytes.
+        size: u32,
+    },
+    /// Descriptors were lost because too many came.
+    #[error("too many file descriptors in one frame")]
+    TooManyDescriptors,
+    /// The system refused.
+    #[error("the GPU socket failed")]
+    Io(#[source] io::Error),
+}
+
+/// One end of the GPU socket.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+}
+
+impl Channel {
+    /// Frames over `stream`. Time limits are those of the stream.
+    #[must_use]
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Sends one frame: header, then `parts` one after the other, with `fds`.
+    pub fn send(
+        &self,
+        number: u32,
+        flags: u32,
+        parts: &[&[u8]],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        if fds.len() > MAX_FDS {
+            return Err(ChannelError::TooManyDescriptors);
+        }
+        let size = parts.iter().map(|part| part.len()).sum::<usize>();
+        let size = u32::try_from(size)
+            .map_err(|_| ChannelError::Oversized { request: number, size: u32::MAX })?;
+        let header = Header { request: number, flags, size };
+        let mut slices = vec![IoSlice::new(header.as_bytes())];
+        slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+        let mut rest = slices.as_mut_slice();
+        let mut fds = fds;
+        while !rest.is_empty() {
+            let sent = send_some(&self.stream, rest, fds)?;
+            fds = &[];
+            IoSlice::advance_slices(&mut rest, sent);
+        }
+        Ok(())
+    }
+
+    /// Waits for one frame. `bound` says how many bytes a request may announce, `None` when the
+    /// number is unknown; both are checked before anything is allocated.
+    pub fn receive(&self, bound: impl Fn(&Header) -> Option<u32>) -> Result<Frame, ChannelError> {
+        let mut fds = Vec::new();
+        let mut header = Header::new_zeroed();
+        self.fill(header.as_mut_bytes(), &mut fds)?;
+        if bound(&header).is_none_or(|most| header.size > most) {
+            return Err(ChannelError::Oversized { request: header.request, size: header.size });
+        }
+        let mut payload = vec![0; header.size as usize];
+        self.fill(&mut payload, &mut fds)?;
+        Ok(Frame { header, payload, fds })
+    }
+
+    fn fill(&self, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<(), ChannelError> {
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let received = receive_some(&self.stream, rest, fds)?;
+            rest = rest.get_mut(received..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn send_some(
+    stream: &UnixStream,
+    slices: &[IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+) -> Result<usize, ChannelError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(ChannelError::TooManyDescriptors);
+    }
+    loop {
+        match sendmsg(stream, slices, &mut control, SendFlags::NOSIGNAL) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(system_error(error)),
+        }
+    }
+}
+
+fn receive_some(
+    stream: &UnixStream,
+    buffer: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> Result<usize, ChannelError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        let mut slices = [IoSliceMut::new(buffer)];
+        match recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => break message,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(system_error(error)),
+        }
+    };
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            fds.extend(received);
+        }
+    }
+    if message.flags.contains(ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
+        return Err(ChannelError::TooManyDescriptors);
+    }
+    if message.bytes == 0 {
+        return Err(ChannelError::Closed);
+    }
+    Ok(message.bytes)
+}
+
+fn system_error(error: Errno) -> ChannelError {
+    match error {
+        Errno::AGAIN => ChannelError::Timeout,
+        Errno::PIPE | Errno::CONNRESET => ChannelError::Closed,
+        other => ChannelError::Io(other.into()),
+    }
+}

@@ -1,0 +1,97 @@
+//! A whole device without the kernel: the software driver, the real adapter, the real backend
+//! process, the headless display.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter};
+use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, BackendChoice, Modes};
+use virtio_loopback_gpu::driver::{self, Driver};
+
+/// How long anything here may take.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running device and its driver.
+pub struct Device {
+    /// The driver's side.
+    pub driver: Option<Driver>,
+    /// What the scanouts show.
+    pub display: DisplayHandle,
+    /// Process id of the backend, if it is a child.
+    pub backend_id: Option<u32>,
+    stop: UnixStream,
+    thread: Option<JoinHandle<Result<(), AdapterError>>>,
+    _presenter: Presenter,
+}
+
+/// The backend program of this build.
+pub fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_virtio-loopback-gpu").into()
+}
+
+impl Device {
+    /// A device with one scanout per mode, on our own backend.
+    pub fn start(modes: &[&str]) -> Self {
+        let arguments = Vec::new();
+        Self::with_backend(modes, BackendChoice::Child { program: program(), arguments })
+    }
+
+    /// A device on this backend.
+    pub fn with_backend(modes: &[&str], backend: BackendChoice) -> Self {
+        let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
+        let (presenter, display) =
+            Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+        let options = adapter::Options { name: "test".into(), modes, backend };
+        let mut made = None;
+        let mut adapter = Adapter::start(options, display.clone(), |config| {
+            let (transport, driver) = driver::connect(config.clone()).unwrap();
+            made = Some(driver);
+            Ok(Box::new(transport))
+        })
+        .unwrap();
+        let backend_id = adapter.backend_id();
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let stopped = OwnedFd::from(stopped);
+        let thread = std::thread::spawn(move || adapter.run(&stopped, |_| {}));
+        let thread = Some(thread);
+        Self { driver: made, display, backend_id, stop, thread, _presenter: presenter }
+    }
+
+    /// Ends the adapter, and says how it ended.
+    pub fn stop(mut self) -> Result<(), AdapterError> {
+        (&self.stop).write_all(&[0]).unwrap();
+        self.join()
+    }
+
+    /// Waits for the adapter to end by itself.
+    pub fn join(&mut self) -> Result<(), AdapterError> {
+        let thread = self.thread.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || sender.send(thread.join().unwrap()));
+        receiver.recv_timeout(TIMEOUT).expect("the adapter ends")
+    }
+
+    /// What scanout 0 shows.
+    pub fn picture(&self) -> Picture {
+        self.display.screenshot(0).unwrap()
+    }
+
+    /// Waits until scanout 0 shows what `wanted` accepts.
+    pub fn wait_for_picture(&self, wanted: impl Fn(&Picture) -> bool) -> Picture {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            if let Ok(picture) = self.display.screenshot(0)
+                && wanted(&picture)
+            {
+                return picture;
+            }
+            assert!(Instant::now() < deadline, "the picture does not come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
