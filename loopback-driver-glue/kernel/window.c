@@ -199,10 +199,12 @@ int vlb_window_file(struct vlb_device *dev)
 	if (fd < 0)
 		return fd;
 	ihold(dev->inode);
+	/* the file's end drops a reference to the module */
 	file = alloc_file_pseudo(dev->inode, vlb_mount,
 				 "[virtio-loopback-memory]", O_RDWR,
-				 &window_fops);
+				 fops_get(&window_fops));
 	if (IS_ERR(file)) {
+		fops_put(&window_fops);
 		iput(dev->inode);
 		put_unused_fd(fd);
 		return PTR_ERR(file);

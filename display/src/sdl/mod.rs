@@ -78,7 +78,7 @@ impl SdlPresenter {
         log::debug!("SDL {} on {}", sdl2::version::version(), video.current_video_driver());
         Ok(SdlPresenter {
             slots: BTreeMap::new(),
-            drawing: Drawing::new(options.sdl.renderer),
+            drawing: Drawing::new(options.sdl.renderer, video.current_video_driver()),
             pump,
             video,
             name: options.name,
@@ -321,8 +321,6 @@ fn set_hints(options: &SdlOptions) {
         ("SDL_VIDEO_MINIMIZE_ON_FOCUS_LOSS", "0"),
         ("SDL_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR", "0"),
         ("SDL_QUIT_ON_LAST_WINDOW_CLOSE", "0"),
-        // The software renderer is chosen where GL is slow: it must not draw through GL after all.
-        ("SDL_FRAMEBUFFER_ACCELERATION", "0"),
         ("SDL_APP_NAME", NAME),
     ] {
         hint::set(hint, value);
@@ -347,5 +345,21 @@ fn title_state(signal: Signal, size: (u32, u32), rate: Option<f64>) -> String {
         (Signal::Lost, _) => format!("{width}x{height} - last frame"),
         (Signal::Live, Some(rate)) => format!("{width}x{height} - {rate:.0} fps"),
         (Signal::Live, None) => format!("{width}x{height}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_say_name_mode_and_rate() {
+        let size = (1280, 720);
+        assert_eq!(title_state(Signal::Live, size, Some(59.7)), "1280x720 - 60 fps");
+        assert_eq!(title_state(Signal::Live, size, None), "1280x720");
+        assert_eq!(title_state(Signal::Off, size, None), "no signal");
+        assert_eq!(title_state(Signal::Lost, size, None), "1280x720 - last frame");
+        assert_eq!(window_name("clu\0ster\n", 0), "cluster");
+        assert_eq!(window_name("cluster", 3), "cluster:3");
     }
 }

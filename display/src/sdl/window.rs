@@ -1,10 +1,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sdl2::VideoSubsystem;
 use sdl2::pixels::{Color, PixelFormatEnum};
 use sdl2::render::{BlendMode, ScaleMode, Texture, WindowCanvas};
 use sdl2::video::{FullscreenType, WindowPos};
+use sdl2::{VideoSubsystem, hint};
 
 use super::{ffi, title_state};
 use crate::cursor::Cursor;
@@ -26,13 +26,21 @@ pub(super) struct Drawing {
 }
 
 impl Drawing {
-    pub(super) fn new(choice: RendererChoice) -> Drawing {
+    pub(super) fn new(choice: RendererChoice, video_driver: &str) -> Drawing {
         // Without a device GL would only be emulated, and loading it takes 100 MB.
         let has_gpu = ["/dev/dri", "/dev/nvidiactl"].iter().any(|path| Path::new(path).exists());
-        match choice {
-            RendererChoice::Auto if !has_gpu => Drawing { choice: RendererChoice::Software },
-            choice => Drawing { choice },
+        let is_wayland = video_driver == "wayland";
+        if !is_wayland {
+            // What SDL draws by software goes to the window by software too.
+            hint::set("SDL_FRAMEBUFFER_ACCELERATION", "0");
         }
+        let choice = match choice {
+            // SDL 2 cannot show anything there but through GL, emulated or not.
+            RendererChoice::Auto if is_wayland => RendererChoice::Accelerated,
+            RendererChoice::Auto if !has_gpu => RendererChoice::Software,
+            choice => choice,
+        };
+        Drawing { choice }
     }
 
     /// Opens a window whose drawing area has `size`, or less if the screen is smaller.
