@@ -11,7 +11,8 @@ use clap::{Args, ValueEnum};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::DisplayHandle;
 use virtio_loopback_gpu::driver::card::{CardPlayer, Played, PlayerOptions};
-use virtio_loopback_gpu::driver::{self, BufferKind, Driver, GpuDriver};
+use virtio_loopback_gpu::driver::queue::QueueError;
+use virtio_loopback_gpu::driver::{self, BufferKind, Driver, DriverError, GpuDriver};
 
 use super::DeviceOptions;
 use super::run::{Announce, serve};
@@ -115,11 +116,19 @@ fn start_player(
         match result {
             // The driver goes to whoever joins, so that its last frame stays until then.
             Ok(played) => Ok(Some(played)),
-            Err(_) if ending.load(Ordering::Relaxed) => Ok(None),
+            Err(error) if is_device_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
     };
     Ok(std::thread::Builder::new().name("driver".into()).spawn(play)?)
+}
+
+/// The device was removed while the driver drew: somebody ended the demo.
+fn is_device_gone(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(DriverError::Gone | DriverError::Queue(QueueError::Stopped))
+    )
 }
 
 fn play(
