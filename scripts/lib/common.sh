@@ -17,7 +17,7 @@ note() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { note "$@"; exit 1; }
 
 # usage_error MESSAGE… — note, then exit 2.
-usage_error() { note "$@ (see --help)"; exit 2; }
+usage_error() { note "$* (see --help)"; exit 2; }
 
 # print_help — prints the comment block that follows the shebang of the running script.
 print_help() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }

@@ -12,6 +12,7 @@ DEBIAN_DPKG_OPTIONS=(
 # debian_mirror — the URI of the Debian archive in this machine's apt configuration.
 debian_mirror() {
     local mirror
+    # shellcheck disable=SC2016  # apt's own variable
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/\?$' | head -n 1 || true)
     [[ -n $mirror ]] || die "apt's configuration names no Debian archive"
     printf '%s\n' "$mirror"
@@ -42,6 +43,7 @@ debian_tree() {
 in_tree() {
     local dir=$1
     shift
+    # shellcheck disable=SC2016  # for the inner shell
     env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         unshare --mount --propagation private \
         sh -c 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"' "$dir" "$@"

@@ -3,8 +3,6 @@
 
 # To build the workspace on this machine.
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
-# To make and boot the box.
-BOX_PACKAGES=(mmdebstrap qemu-system-x86 e2fsprogs cpio xz-utils util-linux)
 
 # is_installed PACKAGE
 is_installed() { [[ $(dpkg-query -Wf '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }

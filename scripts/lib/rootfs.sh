@@ -1,6 +1,10 @@
 # shellcheck shell=bash
 # The box's root file system: Debian 13 as an ext4 image. Sourced after debian.sh.
 
+# What this machine needs to make the box and to boot it.
+# shellcheck disable=SC2034
+BOX_PACKAGES=(mmdebstrap qemu-system-x86 e2fsprogs cpio xz-utils util-linux)
+
 ROOTFS_SUITE=trixie
 ROOTFS_PACKAGES=(
     # the system

@@ -6,9 +6,6 @@ EXIT_WARNINGS=123
 EXIT_TIMEOUT=124
 EXIT_BOOT=125
 
-# What in the kernel's log makes a run fail.
-KERNEL_WARNINGS='WARNING:|BUG:|kernel BUG at|Oops|Call Trace|blocked for more than|rcu.*stall|soft lockup|INFO: possible|inconsistent lock state|general protection fault|refcount_t:|UBSAN|KASAN|KFENCE|scheduling while atomic|DMA-API:'
-
 # accelerator — kvm where the processor shows it to us and QEMU can start a machine with it; else tcg. A /dev/kvm
 # without svm or vmx may be one that cannot run an ordinary kernel.
 accelerator() {
@@ -54,8 +51,8 @@ run_command() {
     cat <"$run/err" >&2 &
     readers+=($!)
     qemu_arguments "$kernel" "$run"
-    QEMU+=(-chardev "file,id=out,path=$run/out" -device virtserialport,chardev=out,name=box.out
-        -chardev "file,id=err,path=$run/err" -device virtserialport,chardev=err,name=box.err)
+    QEMU+=(-chardev "file,id=out,path=$run/out" -device "virtserialport,chardev=out,name=box.out"
+        -chardev "file,id=err,path=$run/err" -device "virtserialport,chardev=err,name=box.err")
     timeout --foreground --kill-after=5 "$limit" "${QEMU[@]}" "${box_qemu_arguments[@]}" \
         </dev/null >"$run/qemu.log" 2>&1 || status=$?
     wait "${readers[@]}"
@@ -100,7 +97,7 @@ run_shell() {
     read -r rows columns < <(stty size) || true
     box_append+=" box.rows=$rows box.columns=$columns"
     qemu_arguments "$kernel" "$run"
-    QEMU+=(-chardev stdio,id=tty,signal=off -device virtconsole,chardev=tty)
+    QEMU+=(-chardev "stdio,id=tty,signal=off" -device "virtconsole,chardev=tty")
     note "console log: $(console_log "$run"); leave with 'exit'"
     "${QEMU[@]}" "${box_qemu_arguments[@]}" || true
     [[ ! -t 0 ]] || stty sane

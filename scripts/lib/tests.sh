@@ -1,0 +1,144 @@
+# shellcheck shell=bash
+# Runs and counts tests. Sourced after deps.sh.
+
+TEST_DIR=$TOP/target/test
+TEST_KERNEL_DEFAULT=6.12
+passed=0 failed=0 failures=()
+
+# result NAME STATUS [REMARK] — counts one test and says how it went.
+result() {
+    if (($2 == 0)); then
+        passed=$((passed + 1))
+        step "ok    $1 ${3-}"
+    else
+        failed=$((failed + 1))
+        failures+=("$1")
+        step "FAIL  $1 ${3-}"
+    fi
+}
+
+# summary — the last line; fails if a test did, or if there was none.
+summary() {
+    local name
+    for name in "${failures[@]}"; do
+        echo "failed: $name"
+    done
+    echo "$passed passed, $failed failed"
+    ((failed == 0 && passed > 0))
+}
+
+host_tests() {
+    need_packages "${BUILD_PACKAGES[@]}"
+    cargo_tests
+    module_tests
+}
+
+# cargo_tests — counts every test of every test program of the workspace.
+cargo_tests() {
+    local log=$TEST_DIR/cargo.log status=0 ok bad
+    step "cargo test"
+    cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 </dev/null || status=$?
+    ok=$(sed -n 's/^test result: .* \([0-9]*\) passed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
+    bad=$(sed -n 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
+    passed=$((passed + ok))
+    if ((status != 0)); then
+        ((bad > 0)) || bad=1
+        failed=$((failed + bad))
+        failures+=("cargo test: $bad, see $log")
+        tail -n 60 -- "$log" >&2
+    fi
+    step "cargo test: $ok passed, $bad failed"
+}
+
+# bc_or_zero — the value of the sum on standard input.
+bc_or_zero() { local sum && { read -r sum || true; } && echo $((${sum:-0})); }
+
+# module_tests — the module's plain C parts, built and run in user space.
+module_tests() {
+    local status=0
+    [[ -f loopback-driver-glue/kernel/test/Makefile ]] || return 0
+    quietly "$TEST_DIR/module.log" make -C loopback-driver-glue/kernel/test check || status=$?
+    result "loopback-driver-glue/kernel/test" "$status"
+}
+
+# script_tests — the tests of the scripts themselves.
+script_tests() {
+    local script status
+    for script in tests/scripts/*.sh; do
+        status=0
+        quietly "$TEST_DIR/$(basename -- "$script").log" "$script" || status=$?
+        result "$script" "$status"
+    done
+}
+
+# header FILE KEY DEFAULT — the value of "# KEY: value" in FILE.
+header() {
+    local value
+    value=$(sed -n "s/^# $2: *//p" "$1" | head -n 1)
+    printf '%s\n' "${value:-$3}"
+}
+
+# box_tests [NAME…] — runs tests/box/NAME.sh, or all, on the kernels they ask for.
+box_tests() {
+    local kernel name file shared own
+    for kernel in 6.12 6.1 forky; do
+        shared=() own=()
+        for file in tests/box/*.sh; do
+            name=$(basename -- "$file" .sh)
+            [[ -x $file && (-z ${*} || " $* " = *" $name "*) ]] || continue
+            [[ " $(header "$file" kernels "$TEST_KERNEL_DEFAULT") " = *" $kernel "* ]] || continue
+            if [[ $(header "$file" boot shared) = own ]]; then own+=("$name"); else shared+=("$name"); fi
+        done
+        ((${#shared[@]} + ${#own[@]})) || continue
+        scripts/box prepare --kernel "$kernel"
+        ((${#shared[@]} == 0)) || box_boots "$kernel" "${shared[@]}"
+        for name in "${own[@]}"; do
+            box_boots "$kernel" "$name"
+        done
+    done
+}
+
+# box_boots KERNEL NAME… — runs the tests one after the other in one boot. If the box goes away in the middle, the test
+# that was running has failed and the rest gets a new boot.
+box_boots() {
+    local kernel=$1 dir=$TEST_DIR/box-$1 left=("${@:2}") code before
+    mkdir -p -- "$dir"
+    while ((${#left[@]})); do
+        code=0 before=$failed
+        step "booting kernel $kernel for ${#left[@]} tests"
+        scripts/box run --no-build --kernel "$kernel" --timeout "$(time_limit "${left[@]}")" -- \
+            scripts/guest/run-tests "${dir#"$TOP/"}" "${left[@]}" 2>"$dir/box.log" || code=$?
+        while ((${#left[@]})) && [[ -f $dir/${left[0]}.result ]]; do
+            box_result "$kernel" "${left[0]}"
+            left=("${left[@]:1}")
+        done
+        if ((${#left[@]})); then
+            cat -- "$dir/box.log" >&2
+            echo "1 the box went away ($code)" >"$dir/${left[0]}.result"
+            box_result "$kernel" "${left[0]}"
+            left=("${left[@]:1}")
+        elif ((code != 0 && failed == before)); then
+            cat -- "$dir/box.log" >&2
+            result "kernel log on $kernel, outside of tests" "$code"
+        fi
+    done
+}
+
+# time_limit NAME… — seconds the tests may take in all, with the boot.
+time_limit() {
+    local name sum=60
+    for name in "$@"; do
+        sum=$((sum + $(header "tests/box/$name.sh" timeout 120) + 10))
+    done
+    echo "$sum"
+}
+
+# box_result KERNEL NAME — counts what the box or box_boots wrote about one test.
+box_result() {
+    local status remark log=$TEST_DIR/box-$1/$2.log
+    read -r status remark <"$TEST_DIR/box-$1/$2.result"
+    if ((status != 0)) && [[ -f $log ]]; then
+        tail -n 40 -- "$log" | sed 's/^/    | /' >&2
+    fi
+    result "tests/box/$2.sh on $1" "$status" "$remark"
+}
