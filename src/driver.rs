@@ -7,7 +7,10 @@
 //! The layers, each usable without those above it:
 //! - [`memory`]: the memfd and who owns which page of it;
 //! - [`queue`]: a split virtqueue, and raw access to its rings for tests of bad input;
-//! - [`Driver`]: feature negotiation, reset, configuration space.
+//! - [`Driver`]: feature negotiation, reset, configuration space;
+//! - [`Channel`]: commands and their responses over a queue, as many at once as fit;
+//! - [`GpuDriver`]: the commands of a GPU, and [`Buffer`]s with pixels;
+//! - [`card`]: an animated test card whose every pixel is known.
 //!
 //! The device side is not trusted: whatever it writes to the rings gives a typed error.
 
@@ -16,7 +19,11 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod buffer;
+pub mod card;
+mod channel;
 mod error;
+mod gpu;
 mod link;
 pub mod memory;
 pub mod queue;
@@ -28,6 +35,12 @@ mod tests;
 mod transport;
 mod virtio;
 
+pub use buffer::{Buffer, BufferKind, BufferSpec};
+pub use channel::{Channel, Completion, Payload, Submission, Ticket};
 pub use error::DriverError;
+pub use gpu::{
+    BlobFrame, GpuDriver, blob_frame, header, resource_flush, set_scanout, set_scanout_blob,
+    transfer_to_host_2d,
+};
 pub use transport::SoftwareTransport;
 pub use virtio::{DEFAULT_MEMORY, Driver, connect, connect_with_memory};

@@ -301,7 +301,7 @@ int vlb_device_start(struct vlb_device *dev)
 {
 	int err;
 
-	dev->pdev.name = KBUILD_MODNAME;
+	dev->pdev.name = "virtio-loopback";
 	dev->pdev.id = dev->index;
 	dev->pdev.dev.release = parent_release;
 	dev->pdev.dev.groups = vlb_groups;

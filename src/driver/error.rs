@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::memory::MemoryError;
 use super::queue::QueueError;
+use crate::gpu::wire::{Command, RespType};
 
 /// Why the driver did not get what it wanted.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,79 @@ pub enum DriverError {
         /// How long the driver waited.
         timeout: Duration,
     },
+    /// The device refused the command, or answered with another kind of success.
+    #[error("{} was answered with {response:?}", name(*command))]
+    Response {
+        /// Type of the request.
+        command: u32,
+        /// Type of the response.
+        response: RespType,
+    },
+    /// The device's answer has a type that the specification does not know.
+    #[error("{} was answered with the unknown type {response:#x}", name(*command))]
+    UnknownResponse {
+        /// Type of the request.
+        command: u32,
+        /// What the device wrote.
+        response: u32,
+    },
+    /// The device's answer ends too early, or says that it holds more than it can.
+    #[error("the answer to {} has {length} bytes, {needed} are needed", name(*command))]
+    ResponseLength {
+        /// Type of the request.
+        command: u32,
+        /// Bytes of the answer.
+        length: u32,
+        /// Bytes it must have.
+        needed: u32,
+    },
+    /// The device's answer does not repeat the fence of the command.
+    #[error("the answer to {} does not carry its fence {fence}", name(*command))]
+    Fence {
+        /// Type of the request.
+        command: u32,
+        /// The fence asked for.
+        fence: u64,
+    },
+    /// The device did not answer in time. The command is still outstanding.
+    #[error("{} was not answered within {timeout:?}", name(*command))]
+    Timeout {
+        /// Type of the request.
+        command: u32,
+        /// How long the driver waited.
+        timeout: Duration,
+    },
+    /// The request has no room in the driver's command memory.
+    #[error("a request of {request} and a response of {response} bytes are too long")]
+    CommandLength {
+        /// Bytes of the request.
+        request: usize,
+        /// Bytes of the response.
+        response: u32,
+    },
+    /// The buffer cannot be: no pixels, rows that overlap, or more bytes than there are numbers.
+    #[error("no buffer of {width}x{height} pixels can have rows of {stride} bytes")]
+    Buffer {
+        /// Pixels of a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Bytes from a row to the next.
+        stride: u32,
+    },
+    /// The pixels are not all in the buffer.
+    #[error("{count} pixels from ({x}, {y}) are not within a row of the buffer")]
+    Pixels {
+        /// First pixel.
+        x: u32,
+        /// Row.
+        y: u32,
+        /// Pixels.
+        count: usize,
+    },
+    /// The device has no display to show something on.
+    #[error("no scanout is enabled")]
+    NoScanout,
     /// The device side is gone.
     #[error("the device is gone")]
     Gone,
@@ -59,4 +133,9 @@ pub enum DriverError {
         #[source]
         source: io::Error,
     },
+}
+
+fn name(command: u32) -> String {
+    Command::from_raw(command)
+        .map_or_else(|| format!("request {command:#x}"), |command| format!("{command:?}"))
 }

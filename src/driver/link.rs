@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Event, QueueInfo};
 use rustix::event::EventfdFlags;
 
-use super::memory::Memory;
+use super::memory::{Memory, Region};
 use super::queue::Queue;
 use super::signals::{Counters, QueueFds, Signals};
+use crate::gpu::wire::Config;
 
 /// Shared by the transport and the driver.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub(super) struct QueueState {
     pub(super) fds: Option<QueueFds>,
     /// Of the running queue.
     signals: Option<Arc<Signals>>,
+    /// Of the last queue, until the device side has acknowledged its end.
+    rings: Option<Arc<Region>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -62,6 +66,7 @@ impl Link {
             info: QueueInfo { size, ..QueueInfo::default() },
             fds: None,
             signals: None,
+            rings: None,
             counters: Arc::default(),
         };
         let state = State {
@@ -142,6 +147,7 @@ impl State {
     ) -> io::Result<()> {
         if let Some(state) = self.queues.get_mut(index) {
             state.info = queue.info();
+            state.rings = Some(queue.rings());
             if let Some(fds) = &state.fds {
                 signals.set_fds(fds.try_clone()?)?;
             }
@@ -163,6 +169,19 @@ impl State {
         Ok(true)
     }
 
+    /// The driver writes to the configuration space, within its bounds.
+    pub(super) fn driver_wrote(&mut self, offset: u32, bytes: &[u8]) {
+        self.config_writes += 1;
+        let events_clear = offset_of!(Config, events_clear);
+        for (at, bits) in (offset as usize..).zip(bytes) {
+            let is_clear = (events_clear..events_clear + size_of::<u32>()).contains(&at);
+            let read = (at + offset_of!(Config, events_read)).wrapping_sub(events_clear);
+            if is_clear && let Some(byte) = self.config.get_mut(read) {
+                *byte &= !bits;
+            }
+        }
+    }
+
     /// Ends all queues: their owners get an error instead of a wait.
     pub(super) fn stop_queues(&mut self) {
         self.running = false;
@@ -172,5 +191,10 @@ impl State {
                 signals.stop();
             }
         }
+    }
+
+    /// The device side is done with the rings.
+    pub(super) fn free_rings(&mut self) {
+        self.queues.iter_mut().for_each(|queue| queue.rings = None);
     }
 }

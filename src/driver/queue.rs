@@ -152,7 +152,8 @@ struct Slot {
 /// The driver's side of one virtqueue.
 #[derive(Debug)]
 pub struct Queue {
-    rings: Region,
+    /// Shared with the link, which keeps them until the device is reset.
+    rings: Arc<Region>,
     tables: Option<Region>,
     layout: Layout,
     features: RingFeatures,
@@ -193,7 +194,7 @@ impl Queue {
         let tables = features.indirect.then(|| memory.allocate(table_bytes)).transpose()?;
         let slots = (1..=size).map(|next| Slot { next, ..Slot::default() }).collect();
         let mut queue = Self {
-            rings: memory.allocate(layout.bytes)?,
+            rings: Arc::new(memory.allocate(layout.bytes)?),
             tables,
             layout,
             features,
@@ -223,6 +224,11 @@ impl Queue {
             avail: desc + self.layout.avail,
             used: desc + self.layout.used,
         }
+    }
+
+    /// The memory that the device side may use until it is reset, whoever drops the queue.
+    pub(super) fn rings(&self) -> Arc<Region> {
+        Arc::clone(&self.rings)
     }
 
     /// Chains the device has.

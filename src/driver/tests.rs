@@ -97,8 +97,12 @@ fn the_configuration_space_goes_both_ways() {
         transport.next_event().unwrap(),
         Some(Event::ConfigWritten { offset: 4, length: 4, data: [1, 2, 3, 4, 0, 0, 0, 0] })
     );
-    driver.read_config(4, &mut bytes[..4]).unwrap();
-    assert_eq!(bytes[..4], [0; 4]);
+    // events_clear clears bits of events_read, and holds nothing itself.
+    transport.set_config(0, &[0xff, 0xff, 0xff, 0xff]).unwrap();
+    driver.write_config(3, &[0xaa, 0x01, 0x80, 0, 0x10, 0xee]).unwrap();
+    driver.read_config(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [0xfe, 0x7f, 0xff, 0xef, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(transport.next_event().unwrap().is_some());
 
     let refused = |result| assert!(matches!(result, Err(DriverError::Config { .. })));
     refused(driver.read_config(15, &mut [0; 2]));

@@ -137,8 +137,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Writes 1 to 8 bytes to the configuration space. As with the kernel module, it is the device
-    /// side that changes the bytes, when and if it likes.
+    /// Writes 1 to 8 bytes to the configuration space. As the kernel module does for a GPU, bits
+    /// written to `events_clear` leave `events_read`, and nothing else is writable. The device side
+    /// is told in any case.
     pub fn write_config(&mut self, offset: u32, bytes: &[u8]) -> Result<(), DriverError> {
         let error = DriverError::Config { offset, length: bytes.len() };
         let mut data = [0; 8];
@@ -151,7 +152,7 @@ impl Driver {
         if bytes.is_empty() || end > state.config.len() {
             return Err(error);
         }
-        state.config_writes += 1;
+        state.driver_wrote(offset, bytes);
         drop(state);
         self.push(Event::ConfigWritten { offset, length: bytes.len() as u32, data })
     }
@@ -179,8 +180,7 @@ impl Driver {
     /// Keep the memory that the device may still write until this returns.
     pub fn reset(&mut self, timeout: Duration) -> Result<(), DriverError> {
         self.features = None;
-        // Until the device side is done with them their memory must not be used for anything else.
-        let _queues = std::mem::take(&mut self.queues);
+        self.queues.clear();
         let mut state = self.link.state();
         let running = state.running;
         state.stop_queues();
@@ -195,7 +195,10 @@ impl Driver {
         let mut state =
             self.link.wait_until(timeout, |state| done(state.acknowledged) || state.gone);
         match (done(state.acknowledged), state.gone) {
-            (true, _) => Ok(()),
+            (true, _) => {
+                state.free_rings();
+                Ok(())
+            }
             (false, true) => Err(DriverError::Gone),
             (false, false) => {
                 state.reset_timeouts += 1;

@@ -6,14 +6,14 @@
 //!
 //! Everything in driver memory can change at any time, so each byte of a request is read once.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use virtio_queue::DescriptorChain;
-use vm_memory::{Address, Bytes, GuestAddress, GuestMemory};
+use vm_memory::{Address, GuestAddress, GuestMemory, Permissions};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::error::CommandError;
-use super::wire::{CtrlHdr, RespType, flag};
+use super::wire::{CtrlHdr, RespType, SetScanoutBlob, flag};
 
 /// Why a chain cannot be served at all: it is given back with nothing written.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +62,16 @@ impl Buffers {
     }
 }
 
+/// Bytes of a request that are read at once: the longest struct that begins one.
+const PREFIX: usize = size_of::<SetScanoutBlob>();
+
 /// One request. Reading goes on where the last read ended.
 pub(super) struct Request<'a, M> {
     memory: &'a M,
     header: CtrlHdr,
+    prefix: [u8; PREFIX],
+    /// The part of `prefix` that is read from memory, but not yet by the command.
+    buffered: Range<usize>,
     unread: &'a [Segment],
     /// Bytes of the first of `unread` that are read already.
     consumed: u32,
@@ -78,10 +84,16 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         let mut request = Self {
             memory,
             header: CtrlHdr::default(),
+            prefix: [0; PREFIX],
+            buffered: 0..0,
             unread: &buffers.readable,
             consumed: 0,
             writable: &buffers.writable,
         };
+        let mut prefix = [0; PREFIX];
+        let length = request.fill(&mut prefix);
+        request.prefix = prefix;
+        request.buffered = 0..length;
         let mut header = CtrlHdr::default();
         if request.read_exact(header.as_mut_bytes()).is_ok() {
             request.header = header;
@@ -111,16 +123,32 @@ impl<'a, M: GuestMemory> Request<'a, M> {
 
     /// Fills `target` with the next bytes.
     pub(super) fn read_exact(&mut self, target: &mut [u8]) -> Result<(), CommandError> {
-        let mut target = target;
-        while !target.is_empty() {
-            let (segment, later) = self.unread.split_first().ok_or(CommandError::Truncated)?;
+        let buffered = self.prefix.get(self.buffered.clone()).unwrap_or_default();
+        let count = target.len().min(buffered.len());
+        let (now, rest) = target.split_at_mut_checked(count).ok_or(CommandError::Truncated)?;
+        now.copy_from_slice(buffered.get(..count).ok_or(CommandError::Truncated)?);
+        self.buffered.start += count;
+        if self.fill(rest) < rest.len() {
+            return Err(CommandError::Truncated);
+        }
+        Ok(())
+    }
+
+    /// Reads from memory as much of `target` as there is. Returns how much that is.
+    fn fill(&mut self, target: &mut [u8]) -> usize {
+        let mut done = 0;
+        while let (Some((segment, later)), Some(target)) =
+            (self.unread.split_first(), target.get_mut(done..).filter(|target| !target.is_empty()))
+        {
             let left = segment.len - self.consumed;
             let count = target.len().min(left as usize);
-            let (now, rest) = target.split_at_mut_checked(count).ok_or(CommandError::Truncated)?;
             let addr = segment.addr.checked_add(u64::from(self.consumed));
-            addr.and_then(|addr| self.memory.read_slice(now, addr).ok())
-                .ok_or(CommandError::Truncated)?;
-            target = rest;
+            let target = target.get_mut(..count);
+            let read = addr.zip(target).and_then(|(addr, target)| read(self.memory, addr, target));
+            if read.is_none() {
+                break;
+            }
+            done += count;
             if count == left as usize {
                 self.unread = later;
                 self.consumed = 0;
@@ -129,7 +157,7 @@ impl<'a, M: GuestMemory> Request<'a, M> {
                 self.consumed += count as u32;
             }
         }
-        Ok(())
+        done
     }
 
     /// Begin of a response: what virtio 1.3, section 5.7.6.7, says to take from a fenced request.
@@ -161,7 +189,7 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         for segment in self.writable {
             let count = left.len().min(segment.len as usize);
             let (now, rest) = left.split_at_checked(count).ok_or(CommandError::NoRoom)?;
-            self.memory.write_slice(now, segment.addr).map_err(|_| CommandError::NoRoom)?;
+            write(self.memory, segment.addr, now).ok_or(CommandError::NoRoom)?;
             left = rest;
             if left.is_empty() {
                 break;
@@ -169,4 +197,25 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         }
         u32::try_from(response.len()).map_err(|_| CommandError::NoRoom)
     }
+}
+
+/// Reads all of `target`. On the path of every command, and leaner than
+/// [`vm_memory::Bytes::read_slice`], which first looks how much of a range can be read.
+fn read<M: GuestMemory>(memory: &M, addr: GuestAddress, target: &mut [u8]) -> Option<()> {
+    let mut done = 0;
+    for slice in memory.get_slices(addr, target.len(), Permissions::Read).ok()? {
+        done += slice.ok()?.copy_to(target.get_mut(done..)?);
+    }
+    Some(())
+}
+
+/// Writes all of `bytes`.
+fn write<M: GuestMemory>(memory: &M, addr: GuestAddress, bytes: &[u8]) -> Option<()> {
+    let mut done = 0;
+    for slice in memory.get_slices(addr, bytes.len(), Permissions::Write).ok()? {
+        let slice = slice.ok()?;
+        slice.copy_from(bytes.get(done..)?);
+        done += slice.len();
+    }
+    Some(())
 }

@@ -176,11 +176,17 @@ impl Resources {
     /// Gives a resource that has none its backing.
     pub(super) fn attach(&mut self, id: u32, backing: Backing) -> Result<(), CommandError> {
         let pieces = backing.pieces();
+        let serial = self.next_serial;
         let resource = self.get_mut(id)?;
         if resource.backing.is_some() {
             return Err(CommandError::HasBacking(id));
         }
         resource.backing = Some(backing);
+        if matches!(resource.kind, Kind::Blob(_)) {
+            // Other memory, for whoever has mapped the old one.
+            resource.serial = serial;
+            self.next_serial += 1;
+        }
         self.usage.backing_entries += pieces;
         Ok(())
     }

