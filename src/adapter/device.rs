@@ -256,6 +256,8 @@ impl Drop for Adapter {
         self.display.source_lost();
         // The module answers the driver from here on.
         lock(&self.shared).transport = None;
+        // Before its display goes, which it would complain about.
+        self.backend.end();
         if let Some(server) = self.server.take()
             && let Err(error) = server.stop()
         {
@@ -270,19 +272,13 @@ pub fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 /// Agrees with the backend behind `stream` on what the device is.
-fn agree(
-    stream: UnixStream,
-    options: &Options,
-) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
+fn agree(stream: UnixStream, options: &Options) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
     let front_end = FrontEnd::connect(stream)?;
     let config = device_config(options, &front_end)?;
     Ok((front_end, config))
 }
 
-fn device_config(
-    options: &Options,
-    front_end: &FrontEnd,
-) -> Result<DeviceConfig, AdapterError> {
+fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig, AdapterError> {
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());
