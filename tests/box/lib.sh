@@ -23,6 +23,7 @@ wait_for() {
 start_device() {
     local name=$1
     shift
+    modprobe virtio_loopback
     mkfifo "/tmp/$name.ready"
     virtio-loopback-gpu -v run --name "$name" --display headless --ready-fd 3 "$@" \
         3>"/tmp/$name.ready" >"/tmp/$name.log" 2>&1 &
