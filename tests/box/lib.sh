@@ -8,12 +8,12 @@ fail() { echo "FAIL: $*" >&2; exit 1; }
 # expect WHAT ACTUAL EXPECTED — fails unless the two strings are the same.
 expect() { [[ $2 = "$3" ]] || fail "$1: got '$2', expected '$3'"; }
 
-# wait_for SECONDS CMD… — waits until CMD succeeds.
+# wait_for SECONDS CMD… — waits until CMD succeeds; fails with what its last try said.
 wait_for() {
-    local tries=$(($1 * 10))
+    local end=$((SECONDS + $1)) said
     shift
-    while ! "$@" >/dev/null 2>&1; do
-        ((tries--)) || fail "waited in vain for: $*"
+    until said=$("$@" 2>&1); do
+        ((SECONDS < end)) || fail "waited in vain for: $*: $said"
         sleep 0.1
     done
 }
