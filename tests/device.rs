@@ -96,7 +96,8 @@ fn the_driver_sees_the_modes_and_their_edid() {
     let mut gpu = start(&mut device, ALL);
     assert_eq!(gpu.config().unwrap().num_scanouts.get(), 2);
     let info = gpu.display_info().unwrap();
-    let modes = info.pmodes.map(|mode| (mode.enabled.get(), mode.r.width.get(), mode.r.height.get()));
+    let modes =
+        info.pmodes.map(|mode| (mode.enabled.get(), mode.r.width.get(), mode.r.height.get()));
     assert_eq!(modes[..3], [(1, 800, 600), (1, 1920, 720), (0, 0, 0)]);
     let edid = gpu.edid(1).unwrap();
     assert_eq!(edid.len(), 128);

@@ -142,10 +142,7 @@ fn status(
     }
 }
 
-fn scanout_status(
-    display: &DisplayHandle,
-    scanout: u32,
-) -> Option<ScanoutStatus> {
+fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus> {
     let figures = display.statistics(scanout)?;
     Some(ScanoutStatus {
         scanout,
