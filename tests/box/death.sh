@@ -18,6 +18,8 @@ end_client() {
     wait "$client" || true
 }
 
+backend_is_gone() { ! pgrep -f 'virtio-loopback-gpu backend'; }
+
 for signal in TERM KILL; do
     start_device "end-$signal"
     draw "end-$signal"
@@ -29,7 +31,7 @@ for signal in TERM KILL; do
     TERM) expect "status after SIGTERM" "$status" 0 ;;
     KILL) expect "status after SIGKILL" "$status" 137 ;;
     esac
-    wait_for 10 test "$(pgrep -fc 'virtio-loopback-gpu backend' || true)" = 0
+    wait_for 10 backend_is_gone
     sleep 2
     no_stuck_task
     end_client
