@@ -110,7 +110,7 @@ fn replies_of_updates_do_not_stop_other_requests() {
     let update = |scanout_id| Update { scanout_id, x: 0, y: 0, width: 1, height: 1 };
     client.buffer_update(update(4)).unwrap();
     client.buffer_update(update(5)).unwrap();
-    assert!(client.is_latching());
+    assert!(!client.has_latched());
     let server = std::thread::spawn(move || {
         for _ in 0..2 {
             assert_eq!(receive(&front_end).header.request, request::DMABUF_UPDATE);
@@ -122,11 +122,12 @@ fn replies_of_updates_do_not_stop_other_requests() {
         front_end
     });
     assert_eq!(client.edid(9).unwrap(), [7; 1056]);
+    assert!(client.has_latched());
     let _front_end = server.join().unwrap();
     assert_eq!(client.collect(false).unwrap(), Some(4));
     assert_eq!(client.collect(false).unwrap(), Some(5));
     assert_eq!(client.collect(false).unwrap(), None);
-    assert!(!client.is_latching());
+    assert!(!client.has_latched());
 }
 
 #[test]
