@@ -159,7 +159,7 @@ impl Connection {
         let stream = self.stream.try_clone().map_err(ConnectionError::Io)?;
         let channel = Channel::new(stream);
         // The message has no payload; some front-ends send the usual u64 all the same.
-        let frame = channel.receive(|_| Some(8)).map_err(ConnectionError::Socket)?;
+        let frame = channel.receive(|_| 8).map_err(ConnectionError::Socket)?;
         let wants_reply = frame.header.flags & FLAG_NEED_REPLY != 0;
         let fd = frame.fds.into_iter().next();
         if wants_reply {
