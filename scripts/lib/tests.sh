@@ -90,7 +90,10 @@ box_tests() {
             if [[ $(header "$file" boot shared) = own ]]; then own+=("$name"); else shared+=("$name"); fi
         done
         ((${#shared[@]} + ${#own[@]})) || continue
-        scripts/box prepare --kernel "$kernel"
+        if ! scripts/box prepare --kernel "$kernel"; then
+            result "tests/box on $kernel: ${shared[*]} ${own[*]}" 1 "the box cannot be made"
+            continue
+        fi
         ((${#shared[@]} == 0)) || box_boots "$kernel" "${shared[@]}"
         for name in "${own[@]}"; do
             box_boots "$kernel" "$name"

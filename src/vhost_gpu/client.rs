@@ -167,10 +167,10 @@ impl Client {
         Ok(())
     }
 
-    /// Whether updates wait for their answer.
+    /// Whether [`Client::collect`] has an update without reading the socket.
     #[must_use]
-    pub fn is_latching(&self) -> bool {
-        !self.latching.is_empty() || !self.latched.is_empty()
+    pub fn has_latched(&self) -> bool {
+        !self.latched.is_empty()
     }
 
     /// The next answered update's scanout. Reads the socket once when `readable`.

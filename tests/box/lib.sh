@@ -55,11 +55,11 @@ print(json.load(sys.stdin)["transport"][sys.argv[1]])' "$2"
 
 # no_stuck_task — fails if a task sleeps without being killable.
 no_stuck_task() {
-    local stuck
-    stuck=$(ps -eo state,pid,comm,wchan:40 | grep '^D' | grep -v kworker || true)
-    [[ -z $stuck ]] || { sleep 3 && stuck=$(ps -eo state,pid,comm,wchan:40 | grep '^D' | grep -v kworker || true); }
-    [[ -z $stuck ]] || fail "stuck: $stuck"
+    [[ -z $(stuck_tasks) ]] || sleep 3
+    expect "stuck tasks" "$(stuck_tasks)" ""
 }
+
+stuck_tasks() { ps -eo state,pid,comm,wchan:40 | awk '/^D/ && !/kworker/'; }
 
 # unload — removes the module, which every client must allow by now.
 unload() {
