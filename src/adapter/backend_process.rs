@@ -63,12 +63,8 @@ impl BackendProcess {
     /// Starts or connects to the backend.
     pub fn start(choice: &BackendChoice) -> Result<(Self, UnixStream), BackendProcessError> {
         match choice {
-            BackendChoice::Child { program, arguments } => {
-                spawn(program, arguments).map_err(|source| BackendProcessError::Start {
-                    program: program.clone(),
-                    source,
-                })
-            }
+            BackendChoice::Child { program, arguments } => spawn(program, arguments)
+                .map_err(|source| BackendProcessError::Start { program: program.clone(), source }),
             BackendChoice::Socket(path) => {
                 let stream = UnixStream::connect(path).map_err(|source| {
                     BackendProcessError::Connect { path: path.clone(), source }

@@ -270,19 +270,13 @@ pub fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 /// Agrees with the backend behind `stream` on what the device is.
-fn agree(
-    stream: UnixStream,
-    options: &Options,
-) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
+fn agree(stream: UnixStream, options: &Options) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
     let front_end = FrontEnd::connect(stream)?;
     let config = device_config(options, &front_end)?;
     Ok((front_end, config))
 }
 
-fn device_config(
-    options: &Options,
-    front_end: &FrontEnd,
-) -> Result<DeviceConfig, AdapterError> {
+fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig, AdapterError> {
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());

@@ -130,9 +130,7 @@ impl FrontEnd {
         // The window is all the memory there is: for the backend, its addresses are physical.
         let accepted = features & !(1 << VIRTIO_F_ACCESS_PLATFORM)
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
-        self.requests
-            .tell(Request::SetFeatures, &accepted, &[])
-            .map_err(failed("SET_FEATURES"))?;
+        self.requests.tell(Request::SetFeatures, &accepted, &[]).map_err(failed("SET_FEATURES"))?;
         self.set_memory(transport)?;
         for index in [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE] {
             let info = transport.queue(index)?;
