@@ -41,10 +41,12 @@ debian_tree() {
 
 # in_tree DIR CMD… — runs CMD chrooted into DIR, with a clean environment and /proc.
 in_tree() {
-    local dir=$1
+    local dir=$1 propagation=private
     shift
+    # Where / is no mount point, in a chroot, its propagation cannot be changed.
+    mountpoint -q / || propagation=unchanged
     # shellcheck disable=SC2016  # for the inner shell
     env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        unshare --mount --propagation private \
+        unshare --mount --propagation "$propagation" \
         sh -c 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"' "$dir" "$@"
 }

@@ -64,6 +64,12 @@ impl DisplayClient {
         self.client.is_some()
     }
 
+    /// Whether updates have been answered that [`DisplayClient::collect`] has not told of.
+    #[must_use]
+    pub fn has_latched(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::has_latched)
+    }
+
     /// The driver's memory, which scanouts may lie in.
     pub fn set_memory(&mut self, memory: &Memory) {
         self.memory = memory.guest().clone();

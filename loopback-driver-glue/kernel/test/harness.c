@@ -160,6 +160,16 @@ int open_render(uint32_t index)
 	return open_node(index, "renderD");
 }
 
+uint64_t some_buffer(struct vdev *dev)
+{
+	int i;
+
+	for (i = 0; i < VDEV_RESOURCES; i++)
+		if (dev->resources[i].id)
+			return dev->resources[i].first.addr;
+	return 0;
+}
+
 int dumb_create(struct dumb *d, int card, uint32_t width, uint32_t height)
 {
 	struct drm_mode_create_dumb create = {

@@ -81,6 +81,9 @@ int card_number(uint32_t index, const char *kind);
 int open_card(uint32_t index);
 int open_render(uint32_t index);
 
+/* Where a buffer of the driver is in the window, 0 if there is none yet. */
+uint64_t some_buffer(struct vdev *dev);
+
 /* A dumb buffer with a mapping. */
 struct dumb {
 	int fd;
