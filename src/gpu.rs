@@ -170,6 +170,16 @@ impl Gpu {
         })
     }
 
+    /// Shows all scanouts, whole, on a display that takes the place of another. Cursors appear with
+    /// their next update.
+    pub fn show_again(&self, display: &mut dyn Display) {
+        for (number, shown) in self.scanouts.all() {
+            let whole = Rect::of_size(shown.source.width, shown.source.height);
+            display.set_scanout(number, Some(&shown.source));
+            display.flush(number, whole, &shown.source);
+        }
+    }
+
     /// Returns to what [`Self::new`] gave: scanouts and cursors off, nothing held.
     pub fn reset(&mut self, display: &mut dyn Display) {
         self.turn_off(display, |_| true);

@@ -6,10 +6,11 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use virtio_loopback_gpu::gpu::testing::{
-    FREE, Fixture, QueueId, blob_request, header, with_entries,
+    FREE, Fixture, QueueId, cursor_request, header, resource_request, scanout_blob_request,
+    wire_rect,
 };
 use virtio_loopback_gpu::gpu::wire::{
-    CURSOR_SIZE, Command, DisplayOne, Format, MAX_SCANOUTS, ResourceAttachBacking,
+    CURSOR_SIZE, Command, DisplayOne, Format, MAX_SCANOUTS, SetScanoutBlob,
 };
 use virtio_loopback_gpu::gpu::{
     CursorImage, CursorPosition, Display, DisplayError, Limits, Rect, ScanoutSource,
@@ -17,25 +18,128 @@ use virtio_loopback_gpu::gpu::{
 use vm_memory::GuestMemoryMmap;
 use zerocopy::IntoBytes;
 
-/// What a driver does next.
+/// What a driver does next. Commands with fields of their own are near enough to valid ones that
+/// many succeed; the others are anything.
 #[derive(Arbitrary, Debug)]
 enum Step {
+    Create2d {
+        id: Id,
+        format: u8,
+        width: Side,
+        height: Side,
+    },
+    CreateBlob {
+        id: Id,
+        size: u16,
+        pieces: Vec<Piece>,
+    },
+    Attach {
+        id: Id,
+        pieces: Vec<Piece>,
+    },
+    /// A command that names a resource and nothing else.
+    Resource {
+        id: Id,
+        command: u8,
+    },
+    Transfer {
+        id: Id,
+        area: Area,
+        offset: Offset,
+    },
+    SetScanout {
+        scanout: Scanout,
+        id: Id,
+        area: Area,
+    },
+    SetScanoutBlob {
+        scanout: Scanout,
+        id: Id,
+        area: Area,
+        frame: Frame,
+    },
+    Flush {
+        id: Id,
+        area: Area,
+    },
+    Cursor {
+        scanout: Scanout,
+        id: Id,
+        moves: bool,
+        x: u8,
+    },
+    /// GET_DISPLAY_INFO, GET_EDID, capsets, with any room for the answer.
+    Query {
+        command: u8,
+        index: u8,
+        room: u16,
+    },
     /// A command of a known type whose body is these words.
-    Command { queue: Queue, command: u8, flags: u8, body: Vec<Word>, split: [u8; 2], room: u16 },
+    Command {
+        queue: Queue,
+        command: u8,
+        flags: u8,
+        body: Vec<Word>,
+        split: [u8; 2],
+        room: u16,
+    },
     /// Any bytes.
-    Bytes { queue: Queue, bytes: Vec<u8>, split: [u8; 2], room: u16 },
-    /// RESOURCE_CREATE_2D, most of the time one that succeeds.
-    Create2d { id: u8, format: u8, width: u16, height: u16 },
-    /// RESOURCE_CREATE_BLOB of guest memory.
-    CreateBlob { id: u8, size: u32, pieces: Vec<Piece> },
-    /// RESOURCE_ATTACH_BACKING.
-    Attach { id: u8, pieces: Vec<Piece> },
+    Bytes {
+        queue: Queue,
+        bytes: Vec<u8>,
+        split: [u8; 2],
+        room: u16,
+    },
     /// A chain of any descriptors.
-    Chain { queue: Queue, head: u8, descriptors: Vec<Descriptor> },
+    Chain {
+        queue: Queue,
+        head: u8,
+        descriptors: Vec<Descriptor>,
+    },
     /// Bytes anywhere in the driver's memory, rings included.
-    Write { addr: u32, bytes: Vec<u8> },
-    /// A reset of the device.
+    Write {
+        addr: u32,
+        bytes: Vec<u8>,
+    },
     Reset,
+}
+
+/// A resource id: one of six most of the time.
+#[derive(Arbitrary, Debug, Clone, Copy)]
+struct Id(u8);
+
+/// A scanout: one of the three most of the time.
+#[derive(Arbitrary, Debug, Clone, Copy)]
+struct Scanout(u8);
+
+/// A width, height or coordinate: below 70 most of the time.
+#[derive(Arbitrary, Debug, Clone, Copy)]
+struct Side(u8);
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+struct Area {
+    x: Side,
+    y: Side,
+    width: Side,
+    height: Side,
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+enum Offset {
+    /// Where Linux would have it, for a resource of this width.
+    Natural(Side),
+    Any(u64),
+    Small(u16),
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+struct Frame {
+    width: Side,
+    height: Side,
+    /// Words a row is longer than its pixels.
+    gap: Side,
+    offset: Side,
+    format: u8,
 }
 
 #[derive(Arbitrary, Debug, Clone, Copy)]
@@ -77,6 +181,71 @@ impl From<Queue> for QueueId {
             Queue::Cursor => Self::Cursor,
         }
     }
+}
+
+impl Id {
+    fn value(self) -> u32 {
+        if self.0 < 240 { u32::from(self.0) % 6 + 1 } else { u32::from(self.0) - 240 }
+    }
+}
+
+impl Scanout {
+    fn value(self) -> u32 {
+        if self.0 < 240 { u32::from(self.0) % 3 } else { 1 << (self.0 - 240) }
+    }
+}
+
+impl Side {
+    fn value(self) -> u32 {
+        match self.0 {
+            255 => u32::MAX,
+            254 => 0x4000_0000,
+            253 => 2048,
+            value => u32::from(value) % 70,
+        }
+    }
+}
+
+impl From<Area> for Rect {
+    fn from(area: Area) -> Self {
+        Self {
+            x: area.x.value(),
+            y: area.y.value(),
+            width: area.width.value(),
+            height: area.height.value(),
+        }
+    }
+}
+
+impl Offset {
+    fn value(self, area: Area) -> u64 {
+        let (x, y) = (u64::from(area.x.value()), u64::from(area.y.value()));
+        match self {
+            Self::Natural(width) => (y * u64::from(width.value())).wrapping_add(x).wrapping_mul(4),
+            Self::Any(offset) => offset,
+            Self::Small(offset) => offset.into(),
+        }
+    }
+}
+
+impl Frame {
+    fn request(self, scanout: Scanout, id: Id, area: Area) -> SetScanoutBlob {
+        let (width, height) = (self.width.value(), self.height.value());
+        let stride = width.saturating_add(self.gap.value()).saturating_mul(4);
+        let mut request = scanout_blob_request(scanout.value(), id.value(), width, height, stride);
+        request.r = wire_rect(area.into());
+        request.offsets[0] = (self.offset.value() & !3).into();
+        request.format = format(self.format).raw().into();
+        request
+    }
+}
+
+fn format(index: u8) -> Format {
+    Format::ALL[usize::from(index) % Format::ALL.len()]
+}
+
+fn one_of(commands: &[Command], index: u8) -> Command {
+    commands[usize::from(index) % commands.len()]
 }
 
 impl Word {
@@ -150,25 +319,70 @@ impl Display for Looker {
     }
 }
 
-fn submit(
-    fixture: &mut Fixture<Looker>,
-    queue: Queue,
-    bytes: &[u8],
-    split: [u8; 2],
-    room: u16,
-) {
+fn submit(fixture: &mut Fixture<Looker>, queue: Queue, bytes: &[u8], split: [u8; 2], room: u16) {
     let first = usize::from(split[0]).min(bytes.len());
     let second = usize::from(split[1]).min(bytes.len() - first);
-    let answer =
-        fixture.submit_split(queue.into(), bytes, &[first, second], u32::from(room));
+    let answer = fixture.submit_split(queue.into(), bytes, &[first, second], u32::from(room));
     let written = answer.completion.written;
     assert!(written == 0 || (written >= 24 && written <= u32::from(room)));
 }
 
+/// Commands that name a resource and nothing else.
+const RESOURCE_COMMANDS: [Command; 3] =
+    [Command::ResourceUnref, Command::ResourceDetachBacking, Command::ResourceAssignUuid];
+
+/// Commands with an answer.
+const QUERIES: [Command; 4] =
+    [Command::GetDisplayInfo, Command::GetEdid, Command::GetCapsetInfo, Command::GetCapset];
+
 fn step(fixture: &mut Fixture<Looker>, step: Step) {
     match step {
+        Step::Create2d { id, format: index, width, height } => {
+            let format = format(index).raw();
+            fixture.create_2d(id.value(), format, width.value(), height.value());
+        }
+        Step::CreateBlob { id, size, pieces } => {
+            fixture.create_blob(id.value(), size.into(), &entries(&pieces));
+        }
+        Step::Attach { id, pieces } => {
+            fixture.attach(id.value(), &entries(&pieces));
+        }
+        Step::Resource { id, command } => {
+            let request = resource_request(one_of(&RESOURCE_COMMANDS, command), id.value());
+            fixture.control(&request);
+        }
+        Step::Transfer { id, area, offset } => {
+            fixture.transfer(id.value(), area.into(), offset.value(area));
+        }
+        Step::SetScanout { scanout, id, area } => {
+            fixture.set_scanout(scanout.value(), id.value(), area.into());
+        }
+        Step::SetScanoutBlob { scanout, id, area, frame } => {
+            fixture.run(frame.request(scanout, id, area).as_bytes());
+        }
+        Step::Flush { id, area } => {
+            fixture.flush(id.value(), area.into());
+        }
+        Step::Cursor { scanout, id, moves, x } => {
+            let mut request = cursor_request(scanout.value(), id.value(), x.into(), 0);
+            if moves {
+                request.hdr = header(Command::MoveCursor);
+            }
+            fixture.cursor(&request);
+        }
+        Step::Query { command, index, room } => {
+            let request = resource_request(one_of(&QUERIES, command), index.into());
+            submit(fixture, Queue::Control, request.as_bytes(), [0; 2], room);
+        }
+        Step::Reset => fixture.gpu.reset(&mut fixture.display),
+        other => anything(fixture, other),
+    }
+}
+
+fn anything(fixture: &mut Fixture<Looker>, step: Step) {
+    match step {
         Step::Command { queue, command, flags, body, split, room } => {
-            let mut header = header(Command::ALL[usize::from(command) % Command::ALL.len()]);
+            let mut header = header(one_of(Command::ALL, command));
             header.flags.set(flags.into());
             let mut bytes = header.as_bytes().to_vec();
             for word in body.iter().take(1000) {
@@ -178,24 +392,6 @@ fn step(fixture: &mut Fixture<Looker>, step: Step) {
         }
         Step::Bytes { queue, bytes, split, room } => {
             submit(fixture, queue, &bytes[..bytes.len().min(4096)], split, room);
-        }
-        Step::Create2d { id, format, width, height } => {
-            let format = Format::ALL[usize::from(format) % Format::ALL.len()];
-            fixture.create_2d(id.into(), format.raw(), width.into(), height.into());
-        }
-        Step::CreateBlob { id, size, pieces } => {
-            let entries = entries(&pieces);
-            let request = blob_request(id.into(), size.into(), entries.len() as u32);
-            fixture.run(&with_entries(&request, &entries));
-        }
-        Step::Attach { id, pieces } => {
-            let entries = entries(&pieces);
-            let request = ResourceAttachBacking {
-                hdr: header(Command::ResourceAttachBacking),
-                resource_id: u32::from(id).into(),
-                nr_entries: (entries.len() as u32).into(),
-            };
-            fixture.run(&with_entries(&request, &entries));
         }
         Step::Chain { queue, head, descriptors } => {
             for (index, descriptor) in (0..256).zip(&descriptors) {
@@ -209,7 +405,7 @@ fn step(fixture: &mut Fixture<Looker>, step: Step) {
             let bytes = &bytes[..bytes.len().min(4096)];
             fixture.write(u64::from(addr) % (4 << 20), bytes);
         }
-        Step::Reset => fixture.gpu.reset(&mut fixture.display),
+        _ => {}
     }
 }
 

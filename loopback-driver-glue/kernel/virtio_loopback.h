@@ -91,6 +91,7 @@ struct virtio_loopback_queue_fds {
  * @ready: 1 when the driver has set the queue up
  * @outstanding: buffers the device side has not returned
  * @next_avail: where the device side must start in the available ring
+ * @reserved0: out: 0
  * @desc: IOVA of the descriptor table
  * @avail: IOVA of the available ring
  * @used: IOVA of the used ring

@@ -1,7 +1,7 @@
 //! The GPU backend: our own as a child process, or somebody else's behind a socket.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,16 @@ pub enum BackendChoice {
 #[derive(Debug, thiserror::Error)]
 pub enum BackendProcessError {
     /// The child cannot be started.
-    #[error("cannot start the GPU backend")]
-    Start(#[source] io::Error),
+    #[error("cannot start the GPU backend {}", program.display())]
+    Start {
+        /// Its executable.
+        program: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// Nobody listens.
-    #[error("cannot connect to a GPU backend at {path}: start one there first")]
+    #[error("cannot connect to a GPU backend at {} (start one there first)", path.display())]
     Connect {
         /// Socket asked for.
         path: PathBuf,
@@ -44,8 +50,8 @@ pub enum BackendProcessError {
 /// How long a child may take to end when asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The file descriptor number at which the child finds its socket.
-const CHILD_FD: i32 = 3;
+/// How long a child whose connection is lost may take to end by itself.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A GPU backend and the connection to it. Dropping it ends a child.
 #[derive(Debug)]
@@ -57,9 +63,8 @@ impl BackendProcess {
     /// Starts or connects to the backend.
     pub fn start(choice: &BackendChoice) -> Result<(Self, UnixStream), BackendProcessError> {
         match choice {
-            BackendChoice::Child { program, arguments } => {
-                spawn(program, arguments).map_err(BackendProcessError::Start)
-            }
+            BackendChoice::Child { program, arguments } => spawn(program, arguments)
+                .map_err(|source| BackendProcessError::Start { program: program.clone(), source }),
             BackendChoice::Socket(path) => {
                 let stream = UnixStream::connect(path).map_err(|source| {
                     BackendProcessError::Connect { path: path.clone(), source }
@@ -75,10 +80,10 @@ impl BackendProcess {
         self.child.as_ref().map(|(child, _)| child.id())
     }
 
-    /// How a child ended; waits for it for a moment.
+    /// How a child ended by itself; waits for it for a moment.
     pub fn status(&mut self) -> Option<ExitStatus> {
         let (child, pidfd) = self.child.as_mut()?;
-        wait_until_ended(pidfd, STOP_TIMEOUT);
+        wait_until_ended(pidfd, END_TIMEOUT);
         child.try_wait().ok().flatten()
     }
 
@@ -107,9 +112,9 @@ impl Drop for BackendProcess {
 fn spawn(program: &Path, arguments: &[String]) -> io::Result<(BackendProcess, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(program);
-    command.arg("backend").arg("--fd").arg(CHILD_FD.to_string()).args(arguments);
-    let theirs = OwnedFd::from(theirs);
-    sys::pass_fd(&mut command, theirs.as_fd(), CHILD_FD);
+    // Its end of the socket is its standard input.
+    command.args(["backend", "--fd", "0"]).args(arguments).stdin(OwnedFd::from(theirs));
+    sys::end_with_parent(&mut command);
     // A signal for the terminal's foreground group is for the adapter, which ends the child.
     command.process_group(0);
     let mut child = command.spawn()?;
@@ -148,33 +153,15 @@ fn wait_until_ended(pidfd: &OwnedFd, timeout: Duration) -> bool {
 
 /// What has to happen between fork and exec.
 mod sys {
-    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
     use rustix::process::{Signal, set_parent_process_death_signal};
 
-    /// Makes `fd` the child's descriptor number `number`, and the child end with its parent.
-    pub fn pass_fd(command: &mut Command, fd: BorrowedFd<'_>, number: i32) {
-        let raw = fd.as_raw_fd();
-        let prepare = move || {
-            // SAFETY: the parent keeps `raw` open until the child has been started, and the
-            // child's copy of the table has it until exec.
-            let from = unsafe { BorrowedFd::borrow_raw(raw) };
-            if raw == number {
-                rustix::io::fcntl_setfd(from, rustix::io::FdFlags::empty())?;
-            } else {
-                // SAFETY: in the child between fork and exec nobody else uses the number, and it
-                // is forgotten right below instead of being closed.
-                let mut to = unsafe { OwnedFd::from_raw_fd(number) };
-                let result = rustix::io::dup2(from, &mut to);
-                std::mem::forget(to);
-                result?;
-            }
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            Ok(())
-        };
-        // SAFETY: the closure makes system calls only; it neither allocates nor locks.
+    /// Makes the child end with the thread that starts it.
+    pub fn end_with_parent(command: &mut Command) {
+        let prepare = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+        // SAFETY: the closure makes one system call; it neither allocates nor locks.
         unsafe { command.pre_exec(prepare) };
     }
 }

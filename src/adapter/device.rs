@@ -5,17 +5,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use rustix::pipe::PipeFlags;
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_loopback_display::DisplayHandle;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::backend_process::{BackendChoice, BackendProcess, BackendProcessError};
 use super::display_server::{DisplayServer, DisplayServerError};
-use super::event_loop::{self, EventLoopError};
+use super::event_loop::{self, Ends, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
 use super::modes::Modes;
 use super::scanouts::{ScanoutError, ScanoutMemory};
@@ -52,12 +54,18 @@ pub enum AdapterError {
     /// The driver's memory cannot be shown.
     #[error("cannot map the driver's memory")]
     Memory(#[source] ScanoutError),
+    /// The child ended instead of answering.
+    #[error("the GPU backend ended before it could be used ({0}): its own message says why")]
+    BackendNotReady(ExitStatus),
     /// The backend is gone.
     #[error("the GPU backend is gone ({0}); the device is removed")]
     BackendGone(String),
     /// The backend broke the display protocol.
     #[error("the GPU backend broke the display protocol; the device is removed")]
     Display(#[from] DisplayServerError),
+    /// The backend lives, but shows nothing any more.
+    #[error("the GPU backend closed its display socket; the device is removed")]
+    DisplayClosed,
     /// The event loop failed.
     #[error(transparent)]
     Loop(#[from] EventLoopError),
@@ -106,8 +114,24 @@ pub struct Adapter {
     backend: BackendProcess,
     backend_socket: UnixStream,
     display: DisplayHandle,
-    server: Option<JoinHandle<Result<(), DisplayServerError>>>,
+    server: Option<Server>,
+    display_ended: OwnedFd,
     options: Options,
+}
+
+/// The thread that serves the display socket, and its end of the socket.
+struct Server {
+    thread: JoinHandle<Result<(), DisplayServerError>>,
+    socket: UnixStream,
+}
+
+impl Server {
+    /// Ends the thread, whatever the backend does, and says how it ended.
+    fn stop(self) -> Result<(), DisplayServerError> {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        // A thread that panicked has told so itself.
+        self.thread.join().unwrap_or(Ok(()))
+    }
 }
 
 impl Adapter {
@@ -117,16 +141,28 @@ impl Adapter {
         display: DisplayHandle,
         create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
-        let (backend, stream) = BackendProcess::start(&options.backend)?;
+        let (mut backend, stream) = BackendProcess::start(&options.backend)?;
         let backend_socket = stream.try_clone()?;
-        let mut front_end = FrontEnd::connect(stream)?;
-        let config = device_config(&options, &mut front_end)?;
+        let (front_end, config) = match agree(stream, &options) {
+            Ok(agreed) => agreed,
+            Err(error) => {
+                let _ = backend_socket.shutdown(std::net::Shutdown::Both);
+                return Err(backend.status().map_or(error, AdapterError::BackendNotReady));
+            }
+        };
         let transport = create(&config)?;
         let memory = ScanoutMemory::new(transport.memory()).map_err(AdapterError::Memory)?;
         let (ours, theirs) = UnixStream::pair()?;
+        let socket = ours.try_clone()?;
         let server = DisplayServer::new(ours, display.clone(), memory, options.modes.clone())?;
-        let server =
-            std::thread::Builder::new().name("display-socket".into()).spawn(|| server.run())?;
+        let (display_ended, ending) =
+            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let serve = move || {
+            // Closed when the thread ends, which the event loop sees.
+            let _ending = ending;
+            server.run()
+        };
+        let thread = std::thread::Builder::new().name("display-socket".into()).spawn(serve)?;
         front_end.set_display_socket(&theirs)?;
         let shared = Shared {
             transport: Some(transport),
@@ -140,7 +176,8 @@ impl Adapter {
             backend,
             backend_socket,
             display,
-            server: Some(server),
+            server: Some(Server { thread, socket }),
+            display_ended,
             options,
         })
     }
@@ -152,10 +189,12 @@ impl Adapter {
         stop: &OwnedFd,
         ready: impl FnMut(&[PathBuf]),
     ) -> Result<(), AdapterError> {
-        let result =
-            event_loop::run(&self.shared, &mut self.front_end, &self.backend_socket, stop, ready);
+        let ends = Ends { backend: &self.backend_socket, display: &self.display_ended };
+        let result = event_loop::run(&self.shared, &mut self.front_end, &ends, stop, ready);
         match result {
             Err(EventLoopError::BackendGone) => Err(self.why_backend_is_gone()),
+            Err(EventLoopError::DisplayEnded) => Err(self.why_display_ended()),
+            Err(EventLoopError::FrontEnd(error)) => Err(self.why_backend_failed(error)),
             other => Ok(other?),
         }
     }
@@ -187,13 +226,28 @@ impl Adapter {
     fn why_backend_is_gone(&mut self) -> AdapterError {
         let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
         let status = self.backend.status();
-        if let Some(Ok(Err(error))) = self.server.take().map(JoinHandle::join) {
+        if let Some(Err(error)) = self.server.take().map(Server::stop) {
             return error.into();
         }
         AdapterError::BackendGone(
             status
                 .map_or_else(|| "it closed the connection".to_owned(), |status| status.to_string()),
         )
+    }
+
+    fn why_display_ended(&mut self) -> AdapterError {
+        match self.server.take().map(Server::stop) {
+            Some(Err(error)) => error.into(),
+            _ => AdapterError::DisplayClosed,
+        }
+    }
+
+    /// A request that failed because the backend died is not what a user wants to read of.
+    fn why_backend_failed(&mut self, error: FrontEndError) -> AdapterError {
+        match self.backend.status() {
+            Some(status) => AdapterError::BackendGone(status.to_string()),
+            None => error.into(),
+        }
     }
 }
 
@@ -202,6 +256,11 @@ impl Drop for Adapter {
         self.display.source_lost();
         // The module answers the driver from here on.
         lock(&self.shared).transport = None;
+        if let Some(server) = self.server.take()
+            && let Err(error) = server.stop()
+        {
+            log::warn!("{error}");
+        }
     }
 }
 
@@ -210,10 +269,14 @@ pub fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn device_config(
-    options: &Options,
-    front_end: &mut FrontEnd,
-) -> Result<DeviceConfig, AdapterError> {
+/// Agrees with the backend behind `stream` on what the device is.
+fn agree(stream: UnixStream, options: &Options) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
+    let front_end = FrontEnd::connect(stream)?;
+    let config = device_config(options, &front_end)?;
+    Ok((front_end, config))
+}
+
+fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig, AdapterError> {
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());

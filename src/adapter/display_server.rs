@@ -4,8 +4,9 @@
 //! reply of the backend on the vhost-user socket, so the two must never be the same thread.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Rect};
@@ -24,6 +25,10 @@ const SEND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Requests in a row that make no sense before the backend is given up.
 const MAX_BAD_REQUESTS: u32 = 64;
+/// Replies that may wait for the display: more than it lets updates wait.
+const MAX_WAITING: usize = 32 * 1024;
+/// Complaints about a backend that are written out.
+const MAX_COMPLAINTS: u32 = 16;
 
 /// Why the display socket is no longer served.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,9 @@ pub enum DisplayServerError {
     /// The backend sends nonsense only.
     #[error("the GPU backend sent {MAX_BAD_REQUESTS} broken display messages in a row")]
     Nonsense,
+    /// The backend does not take replies.
+    #[error("the GPU backend does not read the replies it asked for")]
+    NotReading,
 }
 
 /// Serves one backend's display socket.
@@ -43,6 +51,7 @@ pub struct DisplayServer {
     display: DisplayHandle,
     memory: ScanoutMemory,
     modes: Modes,
+    complaints: u32,
 }
 
 impl DisplayServer {
@@ -55,7 +64,7 @@ impl DisplayServer {
     ) -> std::io::Result<Self> {
         stream.set_write_timeout(Some(SEND_TIMEOUT))?;
         let replies = Arc::new(Replies::new(Channel::new(stream.try_clone()?)));
-        Ok(Self { channel: Channel::new(stream), replies, display, memory, modes })
+        Ok(Self { channel: Channel::new(stream), replies, display, memory, modes, complaints: 0 })
     }
 
     /// Serves until the backend hangs up. The last frames stay on the display.
@@ -64,6 +73,7 @@ impl DisplayServer {
         loop {
             let frame = match self.channel.receive(|header| payload_bound(header.request)) {
                 Ok(frame) => frame,
+                Err(_) if self.replies.are_stuck() => return Err(DisplayServerError::NotReading),
                 Err(ChannelError::Closed) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
@@ -73,7 +83,7 @@ impl DisplayServer {
                     self.handle(request);
                 }
                 Err(error) => {
-                    log::warn!("the GPU backend's display message is passed over: {error}");
+                    self.complain(&format_args!("message is passed over: {error}"));
                     bad += 1;
                     if bad == MAX_BAD_REQUESTS {
                         return Err(DisplayServerError::Nonsense);
@@ -106,7 +116,17 @@ impl DisplayServer {
         match result {
             // The device ends or has no picture: nothing a user could do anything about.
             Ok(()) | Err(ScanoutError::Display(DisplayError::Closed)) => {}
-            Err(error) => log::warn!("the GPU backend's picture cannot be shown: {error}"),
+            Err(error) => self.complain(&format_args!("picture cannot be shown: {error}")),
+        }
+    }
+
+    /// Reports what the backend did wrong, unless it does nothing else.
+    fn complain(&mut self, what: &dyn fmt::Display) {
+        self.complaints = self.complaints.saturating_add(1);
+        match self.complaints {
+            ..MAX_COMPLAINTS => log::warn!("the GPU backend's {what}"),
+            MAX_COMPLAINTS => log::warn!("the GPU backend's {what}; no more of this is reported"),
+            _ => log::debug!("the GPU backend's {what}"),
         }
     }
 
@@ -207,35 +227,63 @@ struct ReplyState {
     first: u64,
     /// Request numbers, and the payload once it is known.
     waiting: VecDeque<(u32, Option<Vec<u8>>)>,
+    /// The backend does not take them.
+    stuck: bool,
 }
 
 impl Replies {
     fn new(channel: Channel) -> Self {
-        Self { state: Mutex::new(ReplyState { channel, first: 0, waiting: VecDeque::new() }) }
+        let waiting = VecDeque::new();
+        Self { state: Mutex::new(ReplyState { channel, first: 0, waiting, stuck: false }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, ReplyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the place of a reply.
     fn open(&self, request: u32) -> u64 {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        if state.waiting.len() >= MAX_WAITING {
+            state.give_up();
+        }
         state.waiting.push_back((request, None));
         state.first + state.waiting.len() as u64 - 1
     }
 
     /// Sets the payload of a reply; it goes out with its predecessors.
     fn fill(&self, ticket: u64, payload: Vec<u8>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let index = ticket.checked_sub(state.first).and_then(|index| usize::try_from(index).ok());
         if let Some((_, slot)) = index.and_then(|index| state.waiting.get_mut(index)) {
             *slot = Some(payload);
         }
         while let Some((request, Some(payload))) = state.waiting.front() {
-            if let Err(error) = state.channel.send(*request, FLAG_REPLY, &[payload], &[]) {
-                // The reader notices, too; the backend gets no reply out of order.
+            if !state.stuck
+                && let Err(error) = state.channel.send(*request, FLAG_REPLY, &[payload], &[])
+            {
                 log::debug!("a reply to the GPU backend was not sent: {error}");
-                let _ = state.channel.stream().shutdown(std::net::Shutdown::Both);
+                if !matches!(error, ChannelError::Closed) {
+                    state.give_up();
+                }
             }
             state.waiting.pop_front();
             state.first += 1;
         }
     }
+
+    fn are_stuck(&self) -> bool {
+        self.state().stuck
+    }
 }
+
+impl ReplyState {
+    /// Hangs up, so that the reader ends, too, and no reply is sent out of order.
+    fn give_up(&mut self) {
+        self.stuck = true;
+        let _ = self.channel.stream().shutdown(std::net::Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests;

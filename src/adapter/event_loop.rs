@@ -14,6 +14,9 @@ use rustix::io::Errno;
 use super::device::{Shared, State, lock};
 use super::front_end::{FrontEnd, FrontEndError};
 
+/// How long to wait for the end of a backend that has closed its display socket.
+const END_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How often to look whether the driver has made its device nodes, until it has.
 const NODE_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -23,6 +26,9 @@ pub enum EventLoopError {
     /// The backend closed its socket.
     #[error("the GPU backend is gone")]
     BackendGone,
+    /// The display socket is no longer served, though the backend is there.
+    #[error("the GPU backend has no display any more")]
+    DisplayEnded,
     /// The backend failed at something.
     #[error(transparent)]
     FrontEnd(#[from] FrontEndError),
@@ -34,11 +40,19 @@ pub enum EventLoopError {
     Io(#[from] io::Error),
 }
 
+/// What tells of the backend's end.
+pub struct Ends<'a> {
+    /// The vhost-user socket, on which a backend never speaks first: whatever comes is its end.
+    pub backend: &'a UnixStream,
+    /// Hangs up when the display socket is no longer served.
+    pub display: &'a OwnedFd,
+}
+
 /// Runs until `stop` is readable. `ready` is called once with the driver's device nodes.
 pub fn run(
     shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
-    backend: &UnixStream,
+    ends: &Ends<'_>,
     stop: &OwnedFd,
     mut ready: impl FnMut(&[PathBuf]),
 ) -> Result<(), EventLoopError> {
@@ -50,7 +64,7 @@ pub fn run(
     loop {
         let running = lock(shared).state == State::Running;
         let timeout = (running && !announced).then_some(NODE_INTERVAL);
-        let woken = wait(&events, backend, stop, timeout)?;
+        let woken = wait(&events, ends, stop, timeout)?;
         if woken.stop {
             return Ok(());
         }
@@ -60,6 +74,9 @@ pub fn run(
         // After the transport: the driver's reset must be answered even when both come at once.
         if woken.backend {
             return Err(EventLoopError::BackendGone);
+        }
+        if woken.display {
+            return Err(which_end(ends)?);
         }
         if !announced && let Some(nodes) = find_nodes(&mut lock(shared)) {
             announced = true;
@@ -71,19 +88,20 @@ pub fn run(
 struct Woken {
     transport: bool,
     backend: bool,
+    display: bool,
     stop: bool,
 }
 
 fn wait(
     events: &OwnedFd,
-    backend: &UnixStream,
+    ends: &Ends<'_>,
     stop: &OwnedFd,
     timeout: Option<Duration>,
 ) -> io::Result<Woken> {
     let mut fds = [
         PollFd::new(events, PollFlags::IN),
-        // A backend never speaks first on this socket: whatever comes is its end.
-        PollFd::new(backend, PollFlags::IN | PollFlags::RDHUP),
+        PollFd::new(ends.backend, PollFlags::IN | PollFlags::RDHUP),
+        PollFd::new(ends.display, PollFlags::IN),
         PollFd::new(stop, PollFlags::IN),
     ];
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -91,8 +109,18 @@ fn wait(
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let [transport, backend, stop] = fds.map(|fd| !fd.revents().is_empty());
-    Ok(Woken { transport, backend, stop })
+    let [transport, backend, display, stop] = fds.map(|fd| !fd.revents().is_empty());
+    Ok(Woken { transport, backend, display, stop })
+}
+
+/// A backend that ends closes its sockets one after the other.
+fn which_end(ends: &Ends<'_>) -> io::Result<EventLoopError> {
+    let mut fds = [PollFd::new(ends.backend, PollFlags::IN | PollFlags::RDHUP)];
+    match poll(&mut fds, Timespec::try_from(END_INTERVAL).ok().as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(EventLoopError::DisplayEnded),
+        Ok(_) => Ok(EventLoopError::BackendGone),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Takes all events of the transport.
@@ -145,19 +173,18 @@ fn find_nodes(shared: &mut Shared) -> Option<Vec<PathBuf>> {
     (!shared.nodes.is_empty()).then(|| shared.nodes.clone())
 }
 
-/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once all of them
-/// exist.
+/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.
+/// Other entries are names for the same nodes from older times.
 fn nodes_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut nodes: Vec<_> =
-        entries.flatten().map(|entry| Path::new("/dev/dri").join(entry.file_name())).collect();
-    nodes.sort();
-    let complete = nodes.iter().any(|node| name_starts_with(node, "card"))
-        && nodes.iter().any(|node| name_starts_with(node, "renderD"))
-        && nodes.iter().all(|node| node.exists());
-    if complete { nodes } else { Vec::new() }
-}
-
-fn name_starts_with(path: &Path, prefix: &str) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
+    let names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let node = |prefix| {
+        let name = names.iter().find(|name| name.starts_with(prefix))?;
+        Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists())
+    };
+    match (node("card"), node("renderD")) {
+        (Some(card), Some(render)) => vec![card, render],
+        _ => Vec::new(),
+    }
 }

@@ -1,29 +1,20 @@
 //! The vhost-user front-end: what the adapter says to the GPU backend.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use loopback_driver_glue::{QueueInfo, Transport, TransportError};
-use vhost::vhost_user::message::{
-    VhostUserConfigFlags, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
-};
-use vhost::vhost_user::{Frontend, VhostUserFrontend};
-use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
+use super::requests::{
+    ConfigAccess, MemoryTable, Request, RequestError, Requests, RingAddresses, RingState,
+};
 use crate::gpu::wire;
-use crate::vhost_gpu::{Channel, ChannelError};
 
-/// How long the backend may take to answer.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Front-end request `GPU_SET_SOCKET`, for which the `vhost` crate has no call.
-const GPU_SET_SOCKET: u32 = 33;
-/// Header flags: protocol version 1.
-const FLAG_VERSION: u32 = 1;
 /// Ring features that the module's shadow virtqueues carry (bits 28, 29 and 32).
 const RING_FEATURES: u64 = 1 << 28 | 1 << 29 | 1 << 32;
 /// Feature bits of the device itself.
@@ -37,13 +28,10 @@ pub enum FrontEndError {
     Request {
         /// What was asked of it.
         what: &'static str,
-        /// The library's answer.
+        /// What came instead of success.
         #[source]
-        source: vhost::Error,
+        source: RequestError,
     },
-    /// The display socket could not be handed over.
-    #[error("the GPU backend did not take the display socket")]
-    DisplaySocket(#[source] ChannelError),
     /// The backend lacks something every GPU backend has.
     #[error("the GPU backend does not offer {0}, which is needed")]
     Missing(&'static str),
@@ -56,10 +44,9 @@ pub enum FrontEndError {
 }
 
 /// A connected GPU backend.
+#[derive(Debug)]
 pub struct FrontEnd {
-    connection: Frontend,
-    /// The same socket, for the message the library does not know.
-    raw: Channel,
+    requests: Requests,
     features: u64,
     protocol: VhostUserProtocolFeatures,
     started: Vec<Ring>,
@@ -76,12 +63,10 @@ struct Ring {
 impl FrontEnd {
     /// Agrees on features with the backend behind `stream`.
     pub fn connect(stream: UnixStream) -> Result<Self, FrontEndError> {
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
-        stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        let raw = Channel::new(stream.try_clone()?);
-        let mut connection = Frontend::from_stream(stream, wire::QUEUE_COUNT as u64);
-        connection.set_owner().map_err(failed("SET_OWNER"))?;
-        let offered = connection.get_features().map_err(failed("GET_FEATURES"))?;
+        let mut requests = Requests::new(stream)?;
+        requests.tell(Request::SetOwner, &[0_u8; 0], &[]).map_err(failed("SET_OWNER"))?;
+        let offered: u64 =
+            requests.ask(Request::GetFeatures, &[0_u8; 0]).map_err(failed("GET_FEATURES"))?;
         if offered & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
             return Err(FrontEndError::Missing("vhost-user protocol features"));
         }
@@ -89,37 +74,45 @@ impl FrontEnd {
             | VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::RESET_DEVICE;
-        let protocol = connection.get_protocol_features().map_err(failed("protocol features"))?;
-        let protocol = protocol & wanted;
-        connection.set_protocol_features(protocol).map_err(failed("protocol features"))?;
+        let protocol: u64 = requests
+            .ask(Request::GetProtocolFeatures, &[0_u8; 0])
+            .map_err(failed("GET_PROTOCOL_FEATURES"))?;
+        let protocol = VhostUserProtocolFeatures::from_bits_truncate(protocol) & wanted;
+        requests
+            .tell(Request::SetProtocolFeatures, &protocol.bits(), &[])
+            .map_err(failed("SET_PROTOCOL_FEATURES"))?;
+        if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
+            requests.expect_acknowledgements();
+        }
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
-        Ok(Self { connection, raw, features, protocol, started: Vec::new() })
+        Ok(Self { requests, features, protocol, started: Vec::new() })
     }
 
     /// Gives the backend its end of the display socket, whose other end must be served already.
     pub fn set_display_socket(&self, display: &UnixStream) -> Result<(), FrontEndError> {
-        self.raw
-            .send(GPU_SET_SOCKET, FLAG_VERSION, &[], &[display.as_fd()])
-            .map_err(FrontEndError::DisplaySocket)
+        self.requests
+            .tell_unacknowledged(Request::GpuSetSocket, &[0_u8; 0], &[display.as_fd()])
+            .map_err(failed("GPU_SET_SOCKET"))
     }
 
     /// The backend's configuration space, `struct virtio_gpu_config`.
-    pub fn config(&mut self) -> Result<wire::Config, FrontEndError> {
+    pub fn config(&self) -> Result<wire::Config, FrontEndError> {
+        /// Request and reply of `GET_CONFIG`.
+        #[derive(FromBytes, IntoBytes, Immutable)]
+        #[repr(C)]
+        struct Message {
+            access: ConfigAccess,
+            config: wire::Config,
+        }
         if !self.protocol.contains(VhostUserProtocolFeatures::CONFIG) {
             return Err(FrontEndError::Missing("its configuration space"));
         }
-        let empty = wire::Config::new_zeroed();
-        let (_, bytes) = self
-            .connection
-            .get_config(
-                0,
-                size_of::<wire::Config>() as u32,
-                VhostUserConfigFlags::WRITABLE,
-                empty.as_bytes(),
-            )
-            .map_err(|source| FrontEndError::Request { what: "GET_CONFIG", source })?;
-        wire::Config::read_from_bytes(&bytes)
-            .map_err(|_| FrontEndError::Missing("a whole configuration space"))
+        let size = size_of::<wire::Config>() as u32;
+        let access = ConfigAccess { offset: 0, size, flags: 0 };
+        let message = Message { access, config: wire::Config::new_zeroed() };
+        let reply: Message =
+            self.requests.ask(Request::GetConfig, &message).map_err(failed("GET_CONFIG"))?;
+        Ok(reply.config)
     }
 
     /// Device and ring features that the driver may be offered.
@@ -137,7 +130,7 @@ impl FrontEnd {
         // The window is all the memory there is: for the backend, its addresses are physical.
         let accepted = features & !(1 << VIRTIO_F_ACCESS_PLATFORM)
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
-        self.connection.set_features(accepted).map_err(failed("SET_FEATURES"))?;
+        self.requests.tell(Request::SetFeatures, &accepted, &[]).map_err(failed("SET_FEATURES"))?;
         self.set_memory(transport)?;
         for index in [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE] {
             let info = transport.queue(index)?;
@@ -152,10 +145,16 @@ impl FrontEnd {
     /// Takes the rings back; afterwards the backend uses neither them nor the memory.
     pub fn stop(&mut self) -> Result<(), FrontEndError> {
         for ring in std::mem::take(&mut self.started) {
-            self.connection.get_vring_base(ring.index.into()).map_err(failed("GET_VRING_BASE"))?;
+            let state = RingState { index: ring.index.into(), value: 0 };
+            let _: RingState = self
+                .requests
+                .ask(Request::GetVringBase, &state)
+                .map_err(failed("GET_VRING_BASE"))?;
         }
         if self.protocol.contains(VhostUserProtocolFeatures::RESET_DEVICE) {
-            self.connection.reset_device().map_err(failed("RESET_DEVICE"))?;
+            self.requests
+                .tell(Request::ResetDevice, &[0_u8; 0], &[])
+                .map_err(failed("RESET_DEVICE"))?;
         }
         Ok(())
     }
@@ -163,15 +162,17 @@ impl FrontEnd {
     fn set_memory(&self, transport: &dyn Transport) -> Result<(), FrontEndError> {
         let window = transport.memory();
         // Address A of the driver is byte A of the file, and stands for itself in ring addresses.
-        let region = VhostUserMemoryRegionInfo {
-            guest_phys_addr: 0,
-            memory_size: window.size,
-            userspace_addr: 0,
-            mmap_offset: 0,
-            mmap_handle: window.fd.as_raw_fd(),
+        let table = MemoryTable {
+            regions: 1,
+            padding: 0,
+            guest_address: 0,
+            size: window.size,
+            user_address: 0,
+            offset: 0,
         };
-        self.connection.set_mem_table(&[region]).map_err(failed("SET_MEM_TABLE"))?;
-        Ok(())
+        self.requests
+            .tell(Request::SetMemTable, &table, &[window.fd])
+            .map_err(failed("SET_MEM_TABLE"))
     }
 
     fn start_ring(
@@ -181,29 +182,47 @@ impl FrontEnd {
         info: &QueueInfo,
     ) -> Result<Ring, FrontEndError> {
         let (kick, call) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
-        let ring = usize::from(index);
-        let backend = &mut self.connection;
-        backend.set_vring_num(ring, info.size).map_err(failed("SET_VRING_NUM"))?;
-        backend.set_vring_base(ring, info.next_avail).map_err(failed("SET_VRING_BASE"))?;
-        let addresses = VringConfigData {
-            queue_max_size: info.size,
-            queue_size: info.size,
+        let ring = u32::from(index);
+        let state = |value| RingState { index: ring, value };
+        let addresses = RingAddresses {
+            index: ring,
             flags: 0,
-            desc_table_addr: info.desc,
-            used_ring_addr: info.used,
-            avail_ring_addr: info.avail,
-            log_addr: None,
+            descriptors: info.desc,
+            used: info.used,
+            available: info.avail,
+            log: 0,
         };
-        backend.set_vring_addr(ring, &addresses).map_err(failed("SET_VRING_ADDR"))?;
-        backend.set_vring_call(ring, &call).map_err(failed("SET_VRING_CALL"))?;
-        backend.set_vring_kick(ring, &kick).map_err(failed("SET_VRING_KICK"))?;
+        let tell = &self.requests;
+        tell.tell(Request::SetVringNum, &state(info.size.into()), &[])
+            .map_err(failed("SET_VRING_NUM"))?;
+        tell.tell(Request::SetVringBase, &state(info.next_avail.into()), &[])
+            .map_err(failed("SET_VRING_BASE"))?;
+        tell.tell(Request::SetVringAddr, &addresses, &[]).map_err(failed("SET_VRING_ADDR"))?;
+        let number = u64::from(index);
+        tell.tell(Request::SetVringCall, &number, &[sys::fd(&call)])
+            .map_err(failed("SET_VRING_CALL"))?;
+        tell.tell(Request::SetVringKick, &number, &[sys::fd(&kick)])
+            .map_err(failed("SET_VRING_KICK"))?;
         // Enabled before the first kick: some backends forget one that comes earlier.
-        backend.set_vring_enable(ring, true).map_err(failed("SET_VRING_ENABLE"))?;
+        tell.tell(Request::SetVringEnable, &state(1), &[]).map_err(failed("SET_VRING_ENABLE"))?;
         transport.set_queue_fds(index, &kick, &call)?;
         Ok(Ring { index, _kick: kick, _call: call })
     }
 }
 
-fn failed(what: &'static str) -> impl Fn(vhost::Error) -> FrontEndError {
+fn failed(what: &'static str) -> impl Fn(RequestError) -> FrontEndError {
     move |source| FrontEndError::Request { what, source }
+}
+
+/// What [`EventFd`] does not offer.
+mod sys {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use vmm_sys_util::eventfd::EventFd;
+
+    /// The descriptor of an eventfd.
+    pub fn fd(eventfd: &EventFd) -> BorrowedFd<'_> {
+        // SAFETY: the eventfd owns the descriptor and keeps it open as long as it is borrowed.
+        unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
+    }
 }

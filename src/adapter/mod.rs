@@ -16,6 +16,7 @@ mod edid;
 mod event_loop;
 mod front_end;
 mod modes;
+mod requests;
 mod scanouts;
 
 pub use backend_process::{BackendChoice, BackendProcessError};

@@ -11,8 +11,11 @@ use virtio_loopback_display::{
 
 use crate::vhost_gpu::message::{DmabufScanout, MemoryScanout, Scanout, Update};
 
-/// Files the backend may have mapped here at once. More than the scanouts a driver flips between.
+/// Files of the backend that stay mapped. More than a driver flips between.
 const MAX_BUFFERS: usize = 256;
+/// Pixels of all scanouts together, which bounds the copies made of them: as many as 16 displays of
+/// 3840 × 2160 have.
+const MAX_PIXELS: u64 = 1 << 27;
 
 /// Why the backend's scanout cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +23,9 @@ pub enum ScanoutError {
     /// The pixels have a format no presenter reads.
     #[error("the backend shows pixels of the unknown format {0:#010x}")]
     Format(u32),
-    /// The backend keeps too many files mapped.
-    #[error("the backend shows more than {MAX_BUFFERS} files at once")]
-    TooManyBuffers,
+    /// The scanouts are too large.
+    #[error("the backend's scanouts have more than {MAX_PIXELS} pixels together")]
+    TooManyPixels,
     /// The pixels are said to be at an impossible place.
     #[error("the backend's scanout ends beyond every memory")]
     Overflow,
@@ -49,6 +52,8 @@ pub struct ScanoutMemory {
     buffers: HashMap<u64, Arc<PixelMemory>>,
     /// Pixels of backends that send them as bytes, by scanout.
     copies: HashMap<u32, (FrameLayout, PixelBuffer)>,
+    /// Pixels of the last frame of each scanout, which stays visible when the scanout goes off.
+    pixels: HashMap<u32, u64>,
 }
 
 impl ScanoutMemory {
@@ -57,7 +62,8 @@ impl ScanoutMemory {
         // The window's file never shrinks, and a page of it that the driver no longer maps reads
         // as another one's zeros, not as an error.
         let window = Arc::new(PixelMemory::map_trusted(window.fd, 0, window.size)?);
-        Ok(Self { window, buffers: HashMap::new(), copies: HashMap::new() })
+        let (buffers, copies, pixels) = Default::default();
+        Ok(Self { window, buffers, copies, pixels })
     }
 
     /// The frame of `MEMORY_SCANOUT`.
@@ -78,7 +84,7 @@ impl ScanoutMemory {
             format: format(scanout.fourcc)?,
             origin: Origin::TopLeft,
         };
-        Ok(Frame::new(memory, layout).map_err(DisplayError::from)?)
+        self.frame(scanout.scanout_id, memory, layout)
     }
 
     /// Lets go of a file.
@@ -107,7 +113,7 @@ impl ScanoutMemory {
             // upper row first all the same.
             origin: Origin::TopLeft,
         };
-        Ok(Frame::new(memory, layout).map_err(DisplayError::from)?)
+        self.frame(scanout.scanout_id, memory, layout)
     }
 
     /// The frame that `UPDATE` fills.
@@ -115,7 +121,7 @@ impl ScanoutMemory {
         let layout = FrameLayout::packed(scanout.width, scanout.height, PixelFormat::Xrgb8888);
         let length = layout.end().map_err(DisplayError::from)?.ok_or(ScanoutError::Overflow)?;
         let buffer = PixelBuffer::new(length)?;
-        let frame = Frame::new(Arc::clone(buffer.memory()), layout).map_err(DisplayError::from)?;
+        let frame = self.frame(scanout.scanout_id, Arc::clone(buffer.memory()), layout)?;
         self.copies.insert(scanout.scanout_id, (layout, buffer));
         Ok(frame)
     }
@@ -152,6 +158,23 @@ impl ScanoutMemory {
         self.copies.remove(&scanout);
     }
 
+    /// The frame of a scanout, if there is room for its pixels.
+    fn frame(
+        &mut self,
+        scanout: u32,
+        memory: Arc<PixelMemory>,
+        layout: FrameLayout,
+    ) -> Result<Frame, ScanoutError> {
+        let frame = Frame::new(memory, layout).map_err(DisplayError::from)?;
+        let pixels = u64::from(layout.width) * u64::from(layout.height);
+        let others = self.pixels.iter().filter(|(id, _)| **id != scanout).map(|(_, pixels)| pixels);
+        if others.sum::<u64>() + pixels > MAX_PIXELS {
+            return Err(ScanoutError::TooManyPixels);
+        }
+        self.pixels.insert(scanout, pixels);
+        Ok(frame)
+    }
+
     fn buffer(
         &mut self,
         scanout: &MemoryScanout,
@@ -161,7 +184,8 @@ impl ScanoutMemory {
             return Ok(Arc::clone(memory));
         }
         if self.buffers.len() >= MAX_BUFFERS {
-            return Err(ScanoutError::TooManyBuffers);
+            // Each message brings its file, so one that is shown again is mapped again.
+            self.buffers.clear();
         }
         let length = scanout.size;
         let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?);

@@ -2,13 +2,16 @@
 //!
 //! The `vhost` crate decodes and answers all requests but one: it wraps the socket of
 //! `GPU_SET_SOCKET` in a type of its own that gives the stream back to nobody, blocks on every
-//! acknowledgement, and knows no time limit. So that request is looked for before the crate sees it.
+//! acknowledgement, and knows no time limit. So that request is looked for before the crate sees it,
+//! and no request is given to it before all of it is there.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
@@ -23,6 +26,13 @@ const GPU_SET_SOCKET: u32 = 33;
 const FLAG_VERSION: u32 = 1;
 const FLAG_REPLY: u32 = 1 << 2;
 const FLAG_NEED_REPLY: u32 = 1 << 3;
+
+/// Most bytes that may follow a header; what the `vhost` crate takes.
+const MAX_PAYLOAD: u32 = 4096;
+/// How long the rest of a message may take.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often to look whether the rest has come.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// First bytes of a vhost-user message; the same layout as on the GPU socket.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -42,6 +52,15 @@ pub enum ConnectionError {
     /// The front-end broke the protocol, or asked for what is not there.
     #[error("a request of the front-end failed")]
     Request(#[source] VhostUserError),
+    /// The front-end sent the beginning of a message and then nothing.
+    #[error("the front-end sent half a message and is silent")]
+    Silent,
+    /// A message is longer than any request.
+    #[error("the front-end announces a message of {size} bytes")]
+    Oversized {
+        /// Bytes announced.
+        size: u32,
+    },
     /// The display socket did not come as it should.
     #[error("the front-end's display socket could not be received")]
     Socket(#[source] ChannelError),
@@ -90,17 +109,49 @@ impl Connection {
         }
     }
 
+    /// The header of the next message, once all of the message can be read without waiting.
     fn peek(&self) -> Result<Header, ConnectionError> {
+        let deadline = Instant::now() + MESSAGE_TIMEOUT;
+        self.await_bytes(size_of::<Header>() as u64, deadline)?;
         let mut header = Header::new_zeroed();
-        let flags = RecvFlags::PEEK | RecvFlags::WAITALL;
+        let received = loop {
+            match recv(&self.stream, header.as_mut_bytes(), RecvFlags::PEEK) {
+                Ok((_, length)) => break length,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(ConnectionError::Io(errno.into())),
+            }
+        };
+        // One that was sent in pieces is no header anybody sends.
+        if received < size_of::<Header>() {
+            return Err(ConnectionError::Silent);
+        }
+        if header.size > MAX_PAYLOAD {
+            return Err(ConnectionError::Oversized { size: header.size });
+        }
+        self.await_bytes(size_of::<Header>() as u64 + u64::from(header.size), deadline)?;
+        Ok(header)
+    }
+
+    /// Waits until `count` bytes can be read. The socket is readable before that, so there is
+    /// nothing to sleep on.
+    fn await_bytes(&self, count: u64, deadline: Instant) -> Result<(), ConnectionError> {
+        let interval = Timespec::try_from(MESSAGE_INTERVAL).ok();
         loop {
-            return match recv(&self.stream, header.as_mut_bytes(), flags) {
-                Ok((_, length)) if length == size_of::<Header>() => Ok(header),
-                Ok(_) => Err(ConnectionError::Closed),
-                Err(Errno::INTR) => continue,
-                Err(Errno::CONNRESET) => Err(ConnectionError::Closed),
-                Err(errno) => Err(ConnectionError::Io(errno.into())),
-            };
+            let available = rustix::io::ioctl_fionread(&self.stream)
+                .map_err(|errno| ConnectionError::Io(errno.into()))?;
+            if available >= count {
+                return Ok(());
+            }
+            let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+            match poll(&mut fds, interval.as_ref()) {
+                Ok(0) if Instant::now() < deadline => {}
+                Ok(0) => return Err(ConnectionError::Silent),
+                Ok(_) if rustix::io::ioctl_fionread(&self.stream) == Ok(available) => {
+                    return Err(ConnectionError::Closed);
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(ConnectionError::Io(errno.into())),
+            }
         }
     }
 
@@ -108,7 +159,7 @@ impl Connection {
         let stream = self.stream.try_clone().map_err(ConnectionError::Io)?;
         let channel = Channel::new(stream);
         // The message has no payload; some front-ends send the usual u64 all the same.
-        let frame = channel.receive(|_| Some(8)).map_err(ConnectionError::Socket)?;
+        let frame = channel.receive(|_| 8).map_err(ConnectionError::Socket)?;
         let wants_reply = frame.header.flags & FLAG_NEED_REPLY != 0;
         let fd = frame.fds.into_iter().next();
         if wants_reply {

@@ -1,6 +1,5 @@
 //! The device behind the vhost-user requests: memory, rings, the GPU and its display.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,10 +21,10 @@ use vhost::vhost_user::{
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::QueueT;
-use vm_memory::GuestMemoryMmap;
 use zerocopy::IntoBytes;
 
 use super::display::DisplayClient;
+use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::vring::Vring;
@@ -35,16 +34,10 @@ use crate::gpu::{self, Gpu, Renderer, wire};
 const RING_FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
 
-/// Chains of a queue that are handled before the event loop looks at the other sources again.
+/// Chains of a queue that are handled before the event loop looks at the other sources again, and
+/// how long that may take: a driver's largest copies take long, and there can be a ring full of them.
 const CHAINS_PER_TURN: usize = 256;
-
-/// A handled chain that goes back to the driver when the display has latched its flush.
-#[derive(Debug)]
-struct HeldChain {
-    head: u16,
-    written: u32,
-    updates: usize,
-}
+const TURN: Duration = Duration::from_millis(20);
 
 /// Everything the backend owns.
 #[derive(Debug)]
@@ -54,7 +47,7 @@ pub struct Device {
     memory: Memory,
     vrings: [Vring; wire::QUEUE_COUNT],
     acked_features: u64,
-    held: VecDeque<HeldChain>,
+    held: HeldChains,
     poll: Arc<Poll>,
     /// How long to look for further chains before sleeping.
     busy_poll: Duration,
@@ -69,7 +62,7 @@ impl Device {
             memory: Memory::default(),
             vrings: [Vring::new()?, Vring::new()?],
             acked_features: 0,
-            held: VecDeque::new(),
+            held: HeldChains::default(),
             poll,
             busy_poll: busy_poll(),
         })
@@ -80,8 +73,12 @@ impl Device {
         if let Some(old) = self.display.socket() {
             self.poll.remove(old);
         }
-        self.collect_updates(false);
         self.display.connect(stream);
+        // The old one answers no more, and the new one has seen nothing yet.
+        let chains = self.held.abandon();
+        self.return_chains(chains);
+        self.gpu.show_again(&mut self.display);
+        self.held.expect_orphans(self.display.take_updates());
         if let Some(socket) = self.display.socket()
             && let Err(error) = self.poll.add(socket, Source::Display, Trigger::Level)
         {
@@ -104,6 +101,7 @@ impl Device {
     fn process_turn(&mut self, index: u16) -> bool {
         let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
         let memory = self.memory.guest();
+        let start = coarse_now();
         let mut returned = false;
         let mut more = true;
         for _ in 0..CHAINS_PER_TURN {
@@ -121,10 +119,13 @@ impl Device {
             let written = completion.written;
             let updates = self.display.take_updates();
             if updates > 0 && index == wire::CONTROL_QUEUE {
-                self.held.push_back(HeldChain { head, written, updates });
+                self.held.hold(head, written, updates);
             } else {
                 vring.add_used(memory, head, written);
                 returned = true;
+            }
+            if coarse_now().saturating_sub(start) >= TURN {
+                break;
             }
         }
         if returned {
@@ -133,25 +134,32 @@ impl Device {
         more
     }
 
+    /// Whether chains could be returned without hearing from the display: it answered while
+    /// another answer was awaited, or it is gone.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.held.is_empty() && (self.display.has_latched() || !self.display.is_connected())
+    }
+
     /// Returns the chains whose flush the display has latched. `readable`: the display has sent
     /// something.
     pub fn collect_updates(&mut self, readable: bool) {
         let latched = self.display.collect(readable);
+        let mut done: Vec<_> = (0..latched).filter_map(|_| self.held.answered()).collect();
+        if !self.display.is_connected() {
+            done.extend(self.held.abandon());
+        }
+        self.return_chains(done);
+    }
+
+    /// Gives chains of the control queue back to the driver.
+    fn return_chains(&mut self, chains: impl IntoIterator<Item = HeldChain>) {
         let memory = self.memory.guest();
         let [control, _] = &mut self.vrings;
         let mut returned = false;
-        for _ in 0..latched {
-            let Some(oldest) = self.held.front_mut() else { break };
-            oldest.updates -= 1;
-            if oldest.updates == 0 {
-                let (head, written) = (oldest.head, oldest.written);
-                self.held.pop_front();
-                control.add_used(memory, head, written);
-                returned = true;
-            }
-        }
-        if !self.display.is_connected() {
-            returned |= release_held(&mut self.held, control, memory);
+        for chain in chains {
+            control.add_used(memory, chain.head, chain.written);
+            returned = true;
         }
         if returned {
             control.notify(memory);
@@ -182,22 +190,15 @@ fn busy_poll() -> Duration {
     }
 }
 
-/// Returns every held chain, whatever the display does.
-fn release_held(
-    held: &mut VecDeque<HeldChain>,
-    control: &mut Vring,
-    memory: &GuestMemoryMmap,
-) -> bool {
-    let any = !held.is_empty();
-    for chain in held.drain(..) {
-        control.add_used(memory, chain.head, chain.written);
-    }
-    any
+/// A clock that costs next to nothing to read and ticks every few milliseconds.
+fn coarse_now() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 /// Whether every entry of the control queue may be waiting for the display: then the driver gets no
 /// more in, whatever it writes to its ring.
-fn is_full(held: &VecDeque<HeldChain>, vring: &Vring) -> bool {
+fn is_full(held: &HeldChains, vring: &Vring) -> bool {
     held.len() >= usize::from(vring.queue.size())
 }
 
@@ -221,7 +222,8 @@ impl VhostUserBackendReqHandlerMut for Device {
         for vring in &mut self.vrings {
             vring.enabled = false;
         }
-        self.held.clear();
+        // Their ring is gone.
+        drop(self.held.release());
         self.gpu.reset(&mut self.display);
         self.display.release_files();
         Ok(())
@@ -295,8 +297,8 @@ impl VhostUserBackendReqHandlerMut for Device {
 
     fn get_vring_base(&mut self, index: u32) -> VhostUserResult<VhostUserVringState> {
         if index == u32::from(wire::CONTROL_QUEUE) {
-            let [control, _] = &mut self.vrings;
-            release_held(&mut self.held, control, self.memory.guest());
+            let chains = self.held.release();
+            self.return_chains(chains);
         }
         self.stop_vring(index as usize);
         let vring = self.vring(index)?;

@@ -86,6 +86,11 @@ impl Server {
                 *busy = device.process_queue(index);
             }
         }
+        if device.has_answers() {
+            device.collect_updates(false);
+            drop(device);
+            self.mark_busy(wire::CONTROL_QUEUE);
+        }
     }
 
     fn serve_display(&mut self) {

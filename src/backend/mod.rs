@@ -15,6 +15,7 @@ mod connection;
 mod device;
 mod display;
 mod event_loop;
+mod held;
 mod memory;
 mod poll;
 mod vring;

@@ -37,7 +37,8 @@ impl Vring {
         self.enabled && self.queue.ready()
     }
 
-    /// The next chain the driver has made available.
+    /// The next chain the driver has made available. With a ring that makes no sense the queue
+    /// stops: the driver must reset the device (virtio 1.3, 2.1.2).
     pub fn next_chain<'m>(
         &mut self,
         memory: &'m GuestMemoryMmap,
@@ -45,15 +46,44 @@ impl Vring {
         if !self.is_running() {
             return None;
         }
-        match self.queue.iter(memory) {
+        // Looked at first: an iterator that has nothing does not say whether it should have had.
+        match self.has_chains(memory) {
+            Some(true) => {}
+            Some(false) => return None,
+            None => {
+                self.stop(&"the available ring cannot be read");
+                return None;
+            }
+        }
+        let chain = match self.queue.iter(memory) {
             Ok(mut chains) => chains.next(),
-            // The driver's index is out of bounds; it must reset the device (virtio 1.3, 2.6).
             Err(error) => {
-                log::warn!("a queue is broken and stops: {error}");
-                self.queue.set_ready(false);
+                self.stop(&error);
+                return None;
+            }
+        };
+        match chain {
+            Some(chain) if chain.head_index() < self.queue.size() => Some(chain),
+            Some(_) => {
+                self.stop(&"a chain begins beyond the descriptor table");
+                None
+            }
+            None => {
+                self.stop(&"an entry of the available ring cannot be read");
                 None
             }
         }
+    }
+
+    /// Whether chains wait in the available ring. `None`: it cannot be read.
+    fn has_chains(&self, memory: &GuestMemoryMmap) -> Option<bool> {
+        let available = self.queue.avail_idx(memory, Ordering::Acquire).ok()?;
+        Some(available.0 != self.queue.next_avail())
+    }
+
+    fn stop(&mut self, why: &dyn std::fmt::Display) {
+        log::warn!("a queue is broken and stops until the driver resets the device: {why}");
+        self.queue.set_ready(false);
     }
 
     /// Looks for further chains for a while, then asks the driver to kick for the next one.
@@ -67,8 +97,7 @@ impl Vring {
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
-            let available = self.queue.avail_idx(memory, Ordering::Acquire);
-            if available.is_ok_and(|index| index.0 != self.queue.next_avail()) {
+            if self.has_chains(memory) == Some(true) {
                 return true;
             }
         }
@@ -78,8 +107,7 @@ impl Vring {
     /// Returns a chain to the driver. A ring that cannot be written is stopped: its memory is gone.
     pub fn add_used(&mut self, memory: &GuestMemoryMmap, head: u16, written: u32) {
         if let Err(error) = self.queue.add_used(memory, head, written) {
-            log::warn!("a queue cannot be written and stops: {error}");
-            self.queue.set_ready(false);
+            self.stop(&error);
         }
     }
 

@@ -25,7 +25,7 @@ pub struct CursorImage {
     pub hot_x: u32,
     /// Hot spot from the top, below [`CURSOR_SIZE`].
     pub hot_y: u32,
-    /// Rows from the top, each pixel 0xAARRGGBB with alpha multiplied in as the driver left it.
+    /// Rows from the top, each pixel 0xAARRGGBB. Linux' driver premultiplies alpha.
     pub pixels: [u32; CURSOR_PIXELS],
 }
 

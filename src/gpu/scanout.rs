@@ -174,12 +174,14 @@ impl Scanouts {
         self.shown.get(scanout as usize).is_some_and(Option::is_some)
     }
 
+    /// The scanouts that are on, with their number.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Scanout)> {
+        (0u32..).zip(&self.shown).filter_map(|(number, shown)| Some((number, shown.as_ref()?)))
+    }
+
     /// The scanouts that show a resource, with their number.
     pub(super) fn of(&self, resource_id: u32) -> impl Iterator<Item = (u32, &Scanout)> {
-        (0u32..)
-            .zip(&self.shown)
-            .filter_map(|(number, shown)| Some((number, shown.as_ref()?)))
-            .filter(move |(_, shown)| shown.resource_id == resource_id)
+        self.all().filter(move |(_, shown)| shown.resource_id == resource_id)
     }
 
     /// Turns off all scanouts for which `which` holds and returns their numbers.

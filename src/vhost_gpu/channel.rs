@@ -4,7 +4,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -60,7 +62,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Frames over `stream`. Time limits are those of the stream.
+    /// Frames over `stream`. The time limit for sending is that of the stream.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
         Self { stream }
@@ -99,24 +101,49 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for one frame. `bound` says how many bytes a request may announce, `None` when the
-    /// number is unknown; both are checked before anything is allocated.
-    pub fn receive(&self, bound: impl Fn(&Header) -> Option<u32>) -> Result<Frame, ChannelError> {
+    /// Waits for one frame, however long it takes. `bound` says how many bytes a request may
+    /// announce, which is checked before anything is allocated.
+    pub fn receive(&self, bound: impl Fn(&Header) -> u32) -> Result<Frame, ChannelError> {
+        self.receive_until(None, bound)
+    }
+
+    /// As [`Channel::receive`], but all of the frame must be there within `timeout`.
+    pub fn receive_within(
+        &self,
+        timeout: Duration,
+        bound: impl Fn(&Header) -> u32,
+    ) -> Result<Frame, ChannelError> {
+        self.receive_until(Some(Instant::now() + timeout), bound)
+    }
+
+    fn receive_until(
+        &self,
+        deadline: Option<Instant>,
+        bound: impl Fn(&Header) -> u32,
+    ) -> Result<Frame, ChannelError> {
         let mut fds = Vec::new();
         let mut header = Header::new_zeroed();
-        self.fill(header.as_mut_bytes(), &mut fds)?;
-        if bound(&header).is_none_or(|most| header.size > most) {
+        self.fill(header.as_mut_bytes(), &mut fds, deadline)?;
+        if header.size > bound(&header) {
             return Err(ChannelError::Oversized { request: header.request, size: header.size });
         }
         let mut payload = vec![0; header.size as usize];
-        self.fill(&mut payload, &mut fds)?;
+        self.fill(&mut payload, &mut fds, deadline)?;
         Ok(Frame { header, payload, fds })
     }
 
-    fn fill(&self, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<(), ChannelError> {
+    fn fill(
+        &self,
+        buffer: &mut [u8],
+        fds: &mut Vec<OwnedFd>,
+        deadline: Option<Instant>,
+    ) -> Result<(), ChannelError> {
         let mut rest = buffer;
         while !rest.is_empty() {
-            let received = receive_some(&self.stream, rest, fds)?;
+            let received = match receive_some(&self.stream, rest, fds, deadline.is_none()) {
+                Err(ChannelError::Timeout) if wait_readable(&self.stream, deadline)? => continue,
+                received => received?,
+            };
             rest = rest.get_mut(received..).unwrap_or_default();
         }
         Ok(())
@@ -148,16 +175,32 @@ fn send_some(
     }
 }
 
+/// Waits until there is something to receive. False: the deadline has passed.
+fn wait_readable(stream: &UnixStream, deadline: Option<Instant>) -> Result<bool, ChannelError> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    let mut fds = [PollFd::new(stream, PollFlags::IN)];
+    match poll(&mut fds, left.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(system_error(error)),
+    }
+}
+
+/// Receives what there is, [`ChannelError::Timeout`] for nothing unless it may `block`.
 fn receive_some(
     stream: &UnixStream,
     buffer: &mut [u8],
     fds: &mut Vec<OwnedFd>,
+    block: bool,
 ) -> Result<usize, ChannelError> {
+    let flags = if block { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
         let mut slices = [IoSliceMut::new(buffer)];
-        match recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(stream, &mut slices, &mut control, flags) {
             Ok(message) => break message,
             Err(Errno::INTR) => {}
             Err(error) => return Err(system_error(error)),

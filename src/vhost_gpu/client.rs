@@ -56,7 +56,6 @@ pub struct Client {
 impl Client {
     /// Agrees on protocol features with the front-end behind `stream`.
     pub fn connect(stream: UnixStream) -> Result<Self, ClientError> {
-        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Timeout)?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Timeout)?;
         let mut client = Self {
             channel: Channel::new(stream),
@@ -167,10 +166,10 @@ impl Client {
         Ok(())
     }
 
-    /// Whether updates wait for their answer.
+    /// Whether [`Client::collect`] has an update without reading the socket.
     #[must_use]
-    pub fn is_latching(&self) -> bool {
-        !self.latching.is_empty() || !self.latched.is_empty()
+    pub fn has_latched(&self) -> bool {
+        !self.latched.is_empty()
     }
 
     /// The next answered update's scanout. Reads the socket once when `readable`.
@@ -200,8 +199,8 @@ impl Client {
     }
 
     fn receive_reply(&self, expected: u32, reply: &mut [u8]) -> Result<(), ClientError> {
-        let most = u32::try_from(reply.len()).ok();
-        let frame = self.channel.receive(|_| most)?;
+        let most = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        let frame = self.channel.receive_within(REPLY_TIMEOUT, |_| most)?;
         let matches = frame.header.request == expected
             && frame.header.flags & FLAG_REPLY != 0
             && frame.payload.len() == reply.len();

@@ -74,25 +74,30 @@ pub enum DecodeError {
     },
 }
 
-/// Most bytes a request of this number may announce, `None` for an unknown number.
+/// Most bytes of a request nobody knows, so that it can be passed over.
+const MAX_UNKNOWN: u32 = 4096;
+
+/// Most bytes a request of this number may announce.
 ///
 /// The reader asks before it allocates.
 #[must_use]
-pub fn payload_bound(number: u32) -> Option<u32> {
-    let exact = |size: usize| u32::try_from(size).ok();
+pub fn payload_bound(number: u32) -> u32 {
+    const fn exact(size: usize) -> u32 {
+        size as u32
+    }
     match number {
-        request::GET_PROTOCOL_FEATURES | request::GET_DISPLAY_INFO => Some(0),
-        request::SET_PROTOCOL_FEATURES | request::MEMORY_RELEASE => Some(8),
-        request::GET_EDID => Some(4),
+        request::GET_PROTOCOL_FEATURES | request::GET_DISPLAY_INFO => 0,
+        request::SET_PROTOCOL_FEATURES | request::MEMORY_RELEASE => 8,
+        request::GET_EDID => 4,
         request::CURSOR_POS | request::CURSOR_POS_HIDE => exact(size_of::<CursorPos>()),
         request::CURSOR_UPDATE => exact(size_of::<CursorUpdate>() + 4 * CURSOR_PIXELS),
         request::SCANOUT => exact(size_of::<Scanout>()),
-        request::UPDATE => Some(MAX_UPDATE),
+        request::UPDATE => MAX_UPDATE,
         request::DMABUF_UPDATE => exact(size_of::<Update>()),
         request::DMABUF_SCANOUT => exact(size_of::<DmabufScanout>()),
         request::DMABUF_SCANOUT2 => exact(size_of::<DmabufScanout>() + 8),
         request::MEMORY_SCANOUT => exact(size_of::<MemoryScanout>()),
-        _ => None,
+        _ => MAX_UNKNOWN,
     }
 }
 

@@ -110,7 +110,7 @@ fn replies_of_updates_do_not_stop_other_requests() {
     let update = |scanout_id| Update { scanout_id, x: 0, y: 0, width: 1, height: 1 };
     client.buffer_update(update(4)).unwrap();
     client.buffer_update(update(5)).unwrap();
-    assert!(client.is_latching());
+    assert!(!client.has_latched());
     let server = std::thread::spawn(move || {
         for _ in 0..2 {
             assert_eq!(receive(&front_end).header.request, request::DMABUF_UPDATE);
@@ -122,11 +122,13 @@ fn replies_of_updates_do_not_stop_other_requests() {
         front_end
     });
     assert_eq!(client.edid(9).unwrap(), [7; 1056]);
+    assert!(client.has_latched());
     let _front_end = server.join().unwrap();
+    assert!(client.has_latched());
     assert_eq!(client.collect(false).unwrap(), Some(4));
     assert_eq!(client.collect(false).unwrap(), Some(5));
     assert_eq!(client.collect(false).unwrap(), None);
-    assert!(!client.is_latching());
+    assert!(!client.has_latched());
 }
 
 #[test]
@@ -171,7 +173,7 @@ fn a_closed_socket_is_noticed() {
 fn oversized_requests_are_refused_before_memory_is_taken() {
     let (mut raw, theirs) = UnixStream::pair().unwrap();
     let channel = Channel::new(theirs);
-    for (number, size) in [(8, MAX_UPDATE + 1), (8, u32::MAX), (1, 1), (99, 0)] {
+    for (number, size) in [(8, MAX_UPDATE + 1), (8, u32::MAX), (1, 1), (99, 4097)] {
         raw.write_all(&words(&[number, 0, size])).unwrap();
         let error = channel.receive(|header| payload_bound(header.request)).unwrap_err();
         assert!(
@@ -196,7 +198,7 @@ fn frames_arrive_in_pieces() {
     let frame = receive(&channel);
     assert_eq!(frame.payload, words(&[1, 640, 480]));
     drop(writer.join().unwrap());
-    assert!(matches!(channel.receive(|_| Some(0)), Err(ChannelError::Closed)));
+    assert!(matches!(channel.receive(|_| 0), Err(ChannelError::Closed)));
 }
 
 #[test]
