@@ -5,7 +5,7 @@ use std::time::Instant;
 use virtio_loopback_gpu::driver::{Buffer, BufferKind, BufferSpec, GpuDriver};
 use virtio_loopback_gpu::gpu::wire::Format;
 
-use crate::common::Device;
+use crate::common::{Device, TIMEOUT};
 use crate::copy_target::CopyTarget;
 use crate::process::Process;
 use crate::report::{Row, Samples, Target};
@@ -51,6 +51,12 @@ impl Session {
         self.gpu.submit_frame(0, buffer, flip).expect("the frame is sent");
         self.gpu.finish().expect("the frame is answered");
         self.shown += 1;
+    }
+
+    /// Ends it in order: the device must have let go of the rings before their memory goes.
+    fn stop(self) {
+        self.gpu.unbind(TIMEOUT).expect("the device is reset");
+        self.device.stop().expect("the adapter ends");
     }
 
     fn check(&self, colour: u32) {
@@ -104,6 +110,7 @@ fn classic_at((width, height): (u32, u32)) -> Row {
         frames.push(shown);
         ratios.push(copied / shown);
     }
+    session.stop();
     let rate = |seconds: f64| bytes as f64 / seconds / 1e9;
     Row {
         what: format!("classic 2D frame {width}x{height}, bytes/s / memcpy"),
@@ -133,6 +140,7 @@ pub fn blob() -> Vec<Row> {
         }
         ratios.push(spent[1] / spent[0]);
     }
+    sessions.into_iter().for_each(Session::stop);
     let [small, large] = times.map(|times| times.median());
     vec![Row {
         what: "guest blob frame, processor time 3840x2160 / 640x480".into(),

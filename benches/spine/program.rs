@@ -66,6 +66,9 @@ fn first_frame(kind: BufferKind) -> Duration {
     // The answer to the flush comes when the display has the pixels.
     assert_eq!(device.display.statistics(0).expect("a scanout").presents, 1);
     assert_eq!(device.picture().pixel(640, 360), Some([0x10, 0x20, 0x30]));
+    // The device must have let go of the rings before their memory goes.
+    gpu.unbind(TIMEOUT).expect("the device is reset");
+    device.stop().expect("the adapter ends");
     elapsed
 }
 
