@@ -41,8 +41,7 @@ impl Backdoor {
         let (presenter, display) =
             Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
         let window = memfd("driver", WINDOW, SealFlags::SHRINK);
-        let memory =
-            ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
+        let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let modes = Modes::new(vec!["64x48".parse().unwrap()]);
         let server = DisplayServer::new(theirs, display.clone(), memory, modes).unwrap();
@@ -540,8 +539,7 @@ fn huge_scanouts_are_refused_when_they_are_too_many() {
     backdoor.close().unwrap();
     // 16 displays of 3840 × 2160 are possible, and no larger ones.
     let window = memfd("driver", WINDOW, SealFlags::SHRINK);
-    let mut memory =
-        ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
+    let mut memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
     for id in 0..16 {
         memory.copied_frame(&scanout(id, 3840, 2160)).unwrap();
     }
