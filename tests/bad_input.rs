@@ -89,7 +89,7 @@ impl Bench {
     /// A correct frame, from the buffer to the picture.
     fn assert_works(&mut self) {
         self.frames += 1;
-        let colour = 0x0001_0203 * self.frames & 0x00ff_ffff;
+        let colour = (0x0001_0203 * self.frames) & 0x00ff_ffff;
         let kind = if self.frames % 2 == 0 { BufferKind::Blob } else { BufferKind::Classic };
         let gpu = self.gpu();
         let spec = BufferSpec::new(kind, 64, 48, Format::B8g8r8x8);

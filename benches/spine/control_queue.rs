@@ -17,12 +17,14 @@ use virtio_loopback_gpu::gpu::wire::{
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::common::{Device, TIMEOUT, program};
-use crate::report::{Row, Target, median};
+use crate::process::Process;
+use crate::report::{Row, Samples, Target};
 
-/// Rounds of each side.
-const ROUNDS: usize = 7;
+/// Rounds of each side and depth. Many short ones: what else the machine does then falls on both
+/// sides of a pair, or on few pairs.
+const ROUNDS: usize = 41;
 /// How long one round lasts.
-const ROUND: Duration = Duration::from_millis(400);
+const ROUND: Duration = Duration::from_millis(100);
 
 /// Ratios at depth 64 and 1.
 pub fn run(peer: Option<&Path>) -> Vec<Row> {
@@ -43,30 +45,48 @@ pub fn run(peer: Option<&Path>) -> Vec<Row> {
         .into()
 }
 
-fn compare(depth: u16, target: f64, ours: &mut Contender, mut peer: Option<&mut Contender>) -> Row {
-    let (mut our_rates, mut peer_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let rate = ours.rate(depth);
-        our_rates.push(rate);
-        if let Some(peer) = &mut peer {
-            let peer_rate = peer.rate(depth);
-            peer_rates.push(peer_rate);
-            ratios.push(rate / peer_rate);
+fn compare(depth: u16, target: f64, ours: &mut Contender, peer: Option<&mut Contender>) -> Row {
+    let what = format!("control queue, depth {depth}, round trips/s");
+    ours.round(depth);
+    let Some(peer) = peer else {
+        let rates: Samples = (0..ROUNDS).map(|_| ours.round(depth).rate).collect();
+        let details = "vhost-device-gpu is not there to compare with".into();
+        return Row { what, value: rates.median(), unit: "1/s", target: None, details };
+    };
+    peer.round(depth);
+    let mut rounds = <[(Samples, Samples); 2]>::default();
+    let mut ratios = Samples::default();
+    for round in 0..ROUNDS {
+        let (one, other) = if round % 2 == 0 {
+            let one = ours.round(depth);
+            (one, peer.round(depth))
+        } else {
+            let other = peer.round(depth);
+            (ours.round(depth), other)
+        };
+        ratios.push(one.rate / other.rate);
+        for (samples, round) in rounds.iter_mut().zip([one, other]) {
+            samples.0.push(round.rate);
+            samples.1.push(round.backend_time * 1e6);
         }
     }
-    let what = format!("control queue round trips, depth {depth}");
-    let our_rate = median(&mut our_rates);
-    if peer.is_none() {
-        let details = "the peer is not installed: no ratio".into();
-        return Row { what, value: our_rate, unit: "1/s", target: None, details };
-    }
+    let [one, other] =
+        rounds.map(|(rates, times)| format!("{:.0}/s ({:.2} us)", rates.median(), times.median()));
     Row {
-        what: format!("{what}, ours / vhost-device-gpu null"),
-        value: median(&mut ratios),
+        what: format!("{what} / vhost-device-gpu"),
+        value: ratios.median(),
         unit: "x",
         target: Some(Target::AtLeast(target)),
-        details: format!("{our_rate:.0}/s against {:.0}/s", median(&mut peer_rates)),
+        details: format!("{one} against {other}; {}", ratios.spread()),
     }
+}
+
+/// What one round gave.
+struct Round {
+    /// Round trips per second.
+    rate: f64,
+    /// Seconds of processor time the backend needed for each.
+    backend_time: f64,
 }
 
 /// A backend with a driver on it.
@@ -147,7 +167,8 @@ impl Contender {
         self.commands.write(0, bytes).expect("the slot is there");
         self.add(0, bytes.len() as u32);
         self.queue.kick().expect("a kick");
-        self.queue.wait_used(TIMEOUT).expect("a queue").expect("an answer");
+        let used = self.queue.wait_used(TIMEOUT).expect("a queue");
+        assert!(used.is_some(), "{} does not answer", self.name);
         let answer: CtrlHdr = self.commands.get(RESPONSE).expect("the slot is there");
         assert_eq!(answer.type_.get(), wire::RespType::OkNodata.raw(), "{}", self.name);
     }
@@ -160,8 +181,10 @@ impl Contender {
         self.queue.add(&[request], &[response]).expect("a free descriptor").index()
     }
 
-    /// Round trips per second with `depth` commands under way.
-    fn rate(&mut self, depth: u16) -> f64 {
+    /// As many round trips as there are time for, with `depth` commands under way.
+    fn round(&mut self, depth: u16) -> Round {
+        let backend = Process(self.process.id());
+        let before = backend.nanoseconds();
         let length = size_of::<TransferToHost2d>() as u32;
         let start = Instant::now();
         let mut done = 0_u64;
@@ -180,10 +203,11 @@ impl Contender {
             }
         }
         let rate = done as f64 / start.elapsed().as_secs_f64();
+        let backend_time = (backend.nanoseconds() - before) as f64 / 1e9 / done as f64;
         while self.queue.outstanding() > 0 {
             self.queue.wait_used(TIMEOUT).expect("a queue").expect("an answer");
         }
-        rate
+        Round { rate, backend_time }
     }
 }
 

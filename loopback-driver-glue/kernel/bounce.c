@@ -356,19 +356,22 @@ int vlb_bounce_write(struct vlb_bounce *b, u64 offset, const void *from,
  */
 struct page *vlb_bounce_page(struct vlb_bounce *b, u64 offset)
 {
+	u64 i = offset >> PAGE_SHIFT;
 	struct page *page = NULL;
 	unsigned long flags;
 
 	spin_lock_irqsave(&b->lock, flags);
-	if (offset >> PAGE_SHIFT < b->ready)
-		page = slot_at(b, offset >> PAGE_SHIFT)->page;
+	if (i < b->ready)
+		page = slot_at(b, array_index_nospec(i, b->ready))->page;
 	spin_unlock_irqrestore(&b->lock, flags);
 	return page;
 }
 
 /**
- * vlb_bounce_is_low - whether vlb_bounce_refill() has something to do
+ * vlb_bounce_is_low - whether vlb_bounce_refill() should be called
  * @b: the region
+ *
+ * Return: true when few free slots have a page
  */
 bool vlb_bounce_is_low(struct vlb_bounce *b)
 {

@@ -76,13 +76,13 @@ static inline void vlb_eventfd_signal(struct eventfd_ctx *ctx)
 #endif
 }
 
-static inline void vlb_vm_flags_mod(struct vm_area_struct *vma,
-				    unsigned long set, unsigned long clear)
+static inline void vlb_vm_flags_set(struct vm_area_struct *vma,
+				    unsigned long flags)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	vm_flags_mod(vma, set, clear);
+	vm_flags_set(vma, flags);
 #else
-	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+	vma->vm_flags |= flags;
 #endif
 }
 

@@ -151,7 +151,7 @@ static int export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 	/* not VM_SHARED: a shared mapping of a read-only file lacks it */
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	vlb_vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, 0);
+	vlb_vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_private_data = buf->priv;
 	vma->vm_ops = &export_vm_ops;
 	return 0;

@@ -99,8 +99,10 @@ void vlb_queue_destroy(struct vlb_queue *q)
 }
 
 /**
- * vlb_queue_iova - where the shadow ring is in the window
+ * vlb_queue_iova - where the shadow ring is
  * @q: the queue
+ *
+ * Return: offset in the window
  */
 u64 vlb_queue_iova(const struct vlb_queue *q)
 {

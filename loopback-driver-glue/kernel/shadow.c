@@ -37,6 +37,8 @@ static __virtio16 *avail_event(struct vring *ring)
 /**
  * vlb_shadow_ring_bytes - memory that a device ring takes
  * @num: entries
+ *
+ * Return: bytes
  */
 size_t vlb_shadow_ring_bytes(unsigned int num)
 {

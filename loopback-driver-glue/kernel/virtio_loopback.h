@@ -35,7 +35,7 @@
  * @vendor_id: virtio vendor id, as the driver sees it
  * @features: feature bits offered to the driver. VERSION_1 and ACCESS_PLATFORM
  *	are required; INDIRECT_DESC and EVENT_IDX are the only other transport
- *	bits (24 to 41) allowed.
+ *	bits (24 to 49) allowed.
  * @window_size: bytes of IOVA space, a power of two from 1 GiB to 1 TiB; 0
  *	means 64 GiB
  * @num_queues: 1 to VIRTIO_LOOPBACK_MAX_QUEUES
@@ -91,6 +91,7 @@ struct virtio_loopback_queue_fds {
  * @ready: 1 when the driver has set the queue up
  * @outstanding: buffers the device side has not returned
  * @next_avail: where the device side must start in the available ring
+ * @reserved0: out: 0
  * @desc: IOVA of the descriptor table
  * @avail: IOVA of the available ring
  * @used: IOVA of the used ring

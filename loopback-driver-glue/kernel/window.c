@@ -30,6 +30,8 @@ static int vlb_mount_count;
 
 static int vlb_init_fs_context(struct fs_context *fc)
 {
+	/* mmap() refuses PROT_EXEC; init_pseudo() does this since 6.17 */
+	fc->s_iflags |= SB_I_NOEXEC;
 	return init_pseudo(fc, VLB_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
@@ -140,12 +142,12 @@ static int window_mmap(struct file *file, struct vm_area_struct *vma)
 	struct vlb_device *dev = file->private_data;
 	u64 pages = dev->window_size >> PAGE_SHIFT;
 
-	if (!(vma->vm_flags & VM_SHARED) || vma->vm_flags & VM_EXEC)
+	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (vma->vm_pgoff > pages || vma_pages(vma) > pages - vma->vm_pgoff)
 		return -EINVAL;
-	vlb_vm_flags_mod(vma, VM_PFNMAP | VM_IO | VM_DONTCOPY | VM_DONTEXPAND |
-			 VM_DONTDUMP, VM_MAYEXEC);
+	vlb_vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTCOPY | VM_DONTEXPAND |
+			 VM_DONTDUMP);
 	vma->vm_private_data = dev;
 	vma->vm_ops = &window_vm_ops;
 	return 0;
@@ -198,13 +200,14 @@ int vlb_window_file(struct vlb_device *dev)
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		return fd;
+	/* alloc_file_pseudo() takes over the first, the file's end drops both */
 	ihold(dev->inode);
-	/* the file's end drops a reference to the module */
+	__module_get(THIS_MODULE);
 	file = alloc_file_pseudo(dev->inode, vlb_mount,
 				 "[virtio-loopback-memory]", O_RDWR,
-				 fops_get(&window_fops));
+				 &window_fops);
 	if (IS_ERR(file)) {
-		fops_put(&window_fops);
+		module_put(THIS_MODULE);
 		iput(dev->inode);
 		put_unused_fd(fd);
 		return PTR_ERR(file);

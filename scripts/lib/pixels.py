@@ -13,6 +13,7 @@ Coordinates are fractions of the width and height, 0 to 1. Areas and pictures ar
 fourth row. Reads binary PPM itself, all else through ImageMagick's convert.
 """
 
+import re
 import subprocess
 import sys
 
@@ -29,11 +30,13 @@ class Picture:
         if not data.startswith(b"P6"):
             command = ["convert", path, "-depth", "8", "ppm:-"]
             data = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-        magic, width, height, depth = data.split(maxsplit=4)[:4]
-        if (magic, depth) != (b"P6", b"255"):
+        header = re.match(rb"P6\s+(?:#.*\n)*(\d+)\s+(\d+)\s+255\s", data)
+        if not header:
             raise SystemExit(f"{path}: not an 8-bit picture")
-        self.path, self.width, self.height = path, int(width), int(height)
-        self.data = data[len(data) - 3 * self.width * self.height :]
+        self.path, self.width, self.height = path, int(header[1]), int(header[2])
+        self.data = data[header.end() :]
+        if len(self.data) != 3 * self.width * self.height:
+            raise SystemExit(f"{path}: cut short")
 
     def at(self, column, row):
         start = 3 * (row * self.width + column)

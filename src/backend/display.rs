@@ -16,7 +16,7 @@ use zerocopy::FromBytes;
 use super::memory::Memory;
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
-    CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
+    self, CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
 };
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
@@ -169,10 +169,11 @@ impl DisplayClient {
             let mut rows = std::mem::take(&mut self.rows);
             rows.clear();
             let update = Update { scanout_id, x: part.x, y: part.y, width: part.width, height };
-            let sent = source
-                .read_rect(&self.memory, part, &mut rows)
-                .ok()
-                .and_then(|()| self.with_client(|client| client.update(update, &rows)));
+            let read = source.read_rect(&self.memory, part, &mut rows).ok();
+            let sent = read.and_then(|()| {
+                gpu::to_xrgb(source.format, &mut rows);
+                self.with_client(|client| client.update(update, &rows))
+            });
             self.rows = rows;
             sent?;
             y += height;

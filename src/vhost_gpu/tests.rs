@@ -122,6 +122,7 @@ fn replies_of_updates_do_not_stop_other_requests() {
         front_end
     });
     assert_eq!(client.edid(9).unwrap(), [7; 1056]);
+    assert!(client.has_latched());
     let _front_end = server.join().unwrap();
     assert!(client.has_latched());
     assert_eq!(client.collect(false).unwrap(), Some(4));

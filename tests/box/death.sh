@@ -18,24 +18,27 @@ end_client() {
     wait "$client" || true
 }
 
+backend_is_gone() { ! pgrep -f 'virtio-loopback-gpu backend'; }
+
 for signal in TERM KILL; do
     start_device "end-$signal"
     draw "end-$signal"
+    # A client that outlives everything.
+    exec 9<>"$card"
     kill -"$signal" "$device"
     wait "$device" && status=0 || status=$?
     case $signal in
     TERM) expect "status after SIGTERM" "$status" 0 ;;
     KILL) expect "status after SIGKILL" "$status" 137 ;;
     esac
-    wait_for 10 test "$(pgrep -fc 'virtio-loopback-gpu backend' || true)" = 0
+    wait_for 10 backend_is_gone
     sleep 2
     no_stuck_task
-    # The client still has the card open, so the module stays.
-    if pgrep kmscube >/dev/null; then
-        rmmod virtio_loopback 2>/tmp/rmmod.log && fail "unloaded under a client"
-        grep -qi 'in use\|busy' /tmp/rmmod.log || fail "unclear: $(cat /tmp/rmmod.log)"
-    fi
     end_client
+    # Somebody still has the card open, so the module stays.
+    rmmod virtio_loopback 2>/tmp/rmmod.log && fail "unloaded under a client"
+    grep -qi 'in use\|busy' /tmp/rmmod.log || fail "unclear: $(cat /tmp/rmmod.log)"
+    exec 9>&-
     no_stuck_task
     unload
 done

@@ -13,6 +13,8 @@ expect "lines about it" "$(wc -l </tmp/busy.log)" 1
 for card in "$first" "$second"; do
     index=${card#/dev/dri/card}
     name=$(cat "/sys/class/drm/card$index/device/name")
+    # Without a console on the card nobody has asked for its modes yet.
+    echo detect >"$(echo "/sys/class/drm/card$index/card$index-Virtual-"*)/status"
     modes=$(cat "/sys/class/drm/card$index/card$index-Virtual-"*/modes | head -n 1)
     case $name in
     one) expect "mode of one" "$modes" 640x480 ;;

@@ -8,12 +8,12 @@ fail() { echo "FAIL: $*" >&2; exit 1; }
 # expect WHAT ACTUAL EXPECTED — fails unless the two strings are the same.
 expect() { [[ $2 = "$3" ]] || fail "$1: got '$2', expected '$3'"; }
 
-# wait_for SECONDS CMD… — waits until CMD succeeds.
+# wait_for SECONDS CMD… — waits until CMD succeeds; fails with what its last try said.
 wait_for() {
-    local tries=$(($1 * 10))
+    local end=$((SECONDS + $1)) said
     shift
-    while ! "$@" >/dev/null 2>&1; do
-        ((tries--)) || fail "waited in vain for: $*"
+    until said=$("$@" 2>&1); do
+        ((SECONDS < end)) || fail "waited in vain for: $*: $said"
         sleep 0.1
     done
 }
@@ -23,6 +23,7 @@ wait_for() {
 start_device() {
     local name=$1
     shift
+    modprobe virtio_loopback
     mkfifo "/tmp/$name.ready"
     virtio-loopback-gpu -v run --name "$name" --display headless --ready-fd 3 "$@" \
         3>"/tmp/$name.ready" >"/tmp/$name.log" 2>&1 &
@@ -54,11 +55,11 @@ print(json.load(sys.stdin)["transport"][sys.argv[1]])' "$2"
 
 # no_stuck_task — fails if a task sleeps without being killable.
 no_stuck_task() {
-    local stuck
-    stuck=$(ps -eo state,pid,comm,wchan:40 | grep '^D' | grep -v kworker || true)
-    [[ -z $stuck ]] || { sleep 3 && stuck=$(ps -eo state,pid,comm,wchan:40 | grep '^D' | grep -v kworker || true); }
-    [[ -z $stuck ]] || fail "stuck: $stuck"
+    [[ -z $(stuck_tasks) ]] || sleep 3
+    expect "stuck tasks" "$(stuck_tasks)" ""
 }
+
+stuck_tasks() { ps -eo state,pid,comm,wchan:40 | awk '/^D/ && !/kworker/'; }
 
 # unload — removes the module, which every client must allow by now.
 unload() {

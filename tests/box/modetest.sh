@@ -20,8 +20,9 @@ for colour in c0c0c0 c0c000 00c0c0 00c000 c000c0 c00000 0000c0; do
     bar=$((bar + 1))
 done
 expect "objects mapped" "$(($(figure bars objects) > 0))" 1
-pkill modetest
-wait_for 10 test "$(pgrep -c modetest || true)" = 0
+pkill -x modetest
+client_is_gone() { ! pgrep -x modetest; }
+wait_for 10 client_is_gone
 # The last picture stays when the client is gone.
 picture bars /tmp/after.png
 expect "bar after the client ended" "$(pixel /tmp/after.png 57 100)" c0c0c0

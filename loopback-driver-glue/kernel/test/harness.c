@@ -160,6 +160,16 @@ int open_render(uint32_t index)
 	return open_node(index, "renderD");
 }
 
+uint64_t some_buffer(struct vdev *dev)
+{
+	int i;
+
+	for (i = 0; i < VDEV_RESOURCES; i++)
+		if (dev->resources[i].id)
+			return dev->resources[i].first.addr;
+	return 0;
+}
+
 int dumb_create(struct dumb *d, int card, uint32_t width, uint32_t height)
 {
 	struct drm_mode_create_dumb create = {
@@ -313,7 +323,8 @@ static bool run(const struct test *test)
 int main(int argc, char **argv)
 {
 	const struct test *groups[] = { argument_tests, memory_tests,
-					driver_tests, death_tests };
+					driver_tests, stress_tests,
+					death_tests };
 	unsigned int passed = 0, failed = 0, i;
 	const struct test *test;
 

@@ -24,6 +24,7 @@ extern const struct test argument_tests[];	/* uapi_args.c */
 extern const struct test memory_tests[];	/* uapi_memory.c */
 extern const struct test driver_tests[];	/* uapi_driver.c */
 extern const struct test death_tests[];		/* uapi_death.c */
+extern const struct test stress_tests[];	/* uapi_stress.c */
 
 /* Ends the test unless @c holds. */
 #define EXPECT(c) do { \
@@ -80,6 +81,9 @@ int count_parents(void);
 int card_number(uint32_t index, const char *kind);
 int open_card(uint32_t index);
 int open_render(uint32_t index);
+
+/* Where a buffer of the driver is in the window, 0 if there is none yet. */
+uint64_t some_buffer(struct vdev *dev);
 
 /* A dumb buffer with a mapping. */
 struct dumb {

@@ -220,17 +220,6 @@ static long unload(void)
 	return syscall(SYS_delete_module, "virtio_loopback", O_NONBLOCK);
 }
 
-/* Where a buffer of the driver is, 0 if there is none. */
-static uint64_t some_buffer(struct vdev *dev)
-{
-	int i;
-
-	for (i = 0; i < VDEV_RESOURCES; i++)
-		if (dev->resources[i].id)
-			return dev->resources[i].first.addr;
-	return 0;
-}
-
 /* In use while a client has the card, a mapping or a dma-buf; then not. */
 static void test_unload(void)
 {

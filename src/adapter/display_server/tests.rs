@@ -607,7 +607,7 @@ fn random_messages_do_no_harm() {
         let most = crate::vhost_gpu::payload_bound(number) as usize;
         let payload = &payload[..most.min(payload.len())];
         let files = [file.as_fd()];
-        let fds = if random.next() % 2 == 0 { &files[..] } else { &[] };
+        let fds = if random.next().is_multiple_of(2) { &files[..] } else { &[] };
         backdoor.send(number, payload, fds);
         // Makes sense, so the nonsense in a row is never too much.
         backdoor.send(request::SET_PROTOCOL_FEATURES, [0; 8], &[]);
