@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -30,6 +30,9 @@ use super::poll::{Poll, Source, Trigger};
 use super::vring::Vring;
 use crate::gpu::{self, Gpu, Renderer, wire};
 
+/// How long a flush waits for the display. The kernel's driver waits for 50 ms at most.
+const DISPLAY_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Transport features of the rings.
 const RING_FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
@@ -48,6 +51,8 @@ pub struct Device {
     vrings: [Vring; wire::QUEUE_COUNT],
     acked_features: u64,
     held: HeldChains,
+    /// When the display last answered, or began to owe an answer.
+    heard: Instant,
     poll: Arc<Poll>,
     /// How long to look for further chains before sleeping.
     busy_poll: Duration,
@@ -63,6 +68,7 @@ impl Device {
             vrings: [Vring::new()?, Vring::new()?],
             acked_features: 0,
             held: HeldChains::default(),
+            heard: Instant::now(),
             poll,
             busy_poll: busy_poll(),
         })
@@ -93,7 +99,7 @@ impl Device {
         let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
         // A queue whose entries all wait for the display goes on when the display answers.
         vring.is_running()
-            && !is_full(&self.held, vring)
+            && !(index == wire::CONTROL_QUEUE && is_full(&self.held, vring, &self.display))
             && (more || vring.wait_for_more(self.memory.guest(), self.busy_poll))
     }
 
@@ -105,7 +111,8 @@ impl Device {
         let mut returned = false;
         let mut more = true;
         for _ in 0..CHAINS_PER_TURN {
-            let chain = (!is_full(&self.held, vring)).then(|| vring.next_chain(memory)).flatten();
+            let full = index == wire::CONTROL_QUEUE && is_full(&self.held, vring, &self.display);
+            let chain = if full { None } else { vring.next_chain(memory) };
             let Some(chain) = chain else {
                 more = false;
                 break;
@@ -119,6 +126,9 @@ impl Device {
             let written = completion.written;
             let updates = self.display.take_updates();
             if updates > 0 && index == wire::CONTROL_QUEUE {
+                if self.held.is_empty() {
+                    self.heard = Instant::now();
+                }
                 self.held.hold(head, written, updates);
             } else {
                 vring.add_used(memory, head, written);
@@ -144,12 +154,36 @@ impl Device {
     /// Returns the chains whose flush the display has latched. `readable`: the display has sent
     /// something.
     pub fn collect_updates(&mut self, readable: bool) {
+        self.heard = Instant::now();
         let latched = self.display.collect(readable);
         let mut done: Vec<_> = (0..latched).filter_map(|_| self.held.answered()).collect();
         if !self.display.is_connected() {
             done.extend(self.held.abandon());
         }
         self.return_chains(done);
+        if self.display.recover() {
+            self.gpu.show_again(&mut self.display);
+            self.held.expect_orphans(self.display.take_updates());
+        }
+    }
+
+    /// How long to wait for the display before its chains go back without it.
+    #[must_use]
+    pub fn display_patience(&self) -> Option<Duration> {
+        (!self.held.is_empty()).then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
+    }
+
+    /// Returns the chains that wait for a display that hangs: the driver's tasks must not hang with
+    /// it. `true`: there were some.
+    pub fn give_up_waiting(&mut self) -> bool {
+        let late = self.heard.elapsed() >= DISPLAY_PATIENCE || self.display.is_stalled();
+        if self.held.is_empty() || !late {
+            return false;
+        }
+        self.display.stall();
+        let chains = self.held.release();
+        self.return_chains(chains);
+        true
     }
 
     /// Gives chains of the control queue back to the driver.
@@ -196,10 +230,10 @@ fn coarse_now() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
-/// Whether every entry of the control queue may be waiting for the display: then the driver gets no
-/// more in, whatever it writes to its ring.
-fn is_full(held: &HeldChains, vring: &Vring) -> bool {
-    held.len() >= usize::from(vring.queue.size())
+/// Whether the control queue has to wait for the display: it owes enough answers, or every entry of
+/// the ring may be waiting for one, whatever the driver writes there.
+fn is_full(held: &HeldChains, control: &Vring, display: &DisplayClient) -> bool {
+    held.len() >= usize::from(control.queue.size()) || display.is_full()
 }
 
 fn unsupported<T>(what: &'static str) -> VhostUserResult<T> {

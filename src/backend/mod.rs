@@ -25,6 +25,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 use crate::gpu;
 
 pub use connection::ConnectionError;
@@ -78,21 +81,25 @@ pub fn run(socket: Socket, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), Ba
 fn accept(path: &PathBuf, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {
     let listener = UnixListener::bind(path)
         .map_err(|source| BackendError::Listen { path: path.clone(), source })?;
-    let mut fds = [
-        rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN),
-        rustix::event::PollFd::new(stop, rustix::event::PollFlags::IN),
-    ];
-    let result = rustix::event::poll(&mut fds, None)
-        .map_err(|errno| BackendError::Accept(errno.into()))
-        .and_then(|_| {
-            let [_, stopped] = &fds;
-            if stopped.revents().is_empty() {
-                listener.accept().map(|(stream, _)| Some(stream)).map_err(BackendError::Accept)
-            } else {
-                Ok(None)
-            }
-        });
+    let result = accept_or_stop(&listener, stop).map_err(BackendError::Accept);
     // The path has done its work; a stale one would stop the next start.
     let _ = std::fs::remove_file(path);
     result
+}
+
+/// The first front-end, or `None` when `stop` becomes readable before one comes.
+fn accept_or_stop(listener: &UnixListener, stop: &OwnedFd) -> io::Result<Option<UnixStream>> {
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            // A signal comes with `stop` becoming readable.
+            Err(Errno::INTR) => continue,
+            polled => polled?,
+        };
+        let [_, stopped] = &fds;
+        if !stopped.revents().is_empty() {
+            return Ok(None);
+        }
+        return listener.accept().map(|(stream, _)| Some(stream));
+    }
 }

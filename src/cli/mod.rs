@@ -112,7 +112,19 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Scanouts of a device, at most.
+const MAX_SCANOUTS: usize = 16;
+
 impl DeviceOptions {
+    /// Checks what the parser of single options cannot see. Ends the program as the parser does.
+    fn check(&self) {
+        if self.scanouts.len() > MAX_SCANOUTS {
+            use clap::CommandFactory;
+            let text = format!("--scanout is given more than {MAX_SCANOUTS} times");
+            Cli::command().error(clap::error::ErrorKind::TooManyValues, text).exit();
+        }
+    }
+
     fn modes(&self) -> Modes {
         Modes::new(self.scanouts.clone())
     }

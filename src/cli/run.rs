@@ -71,6 +71,7 @@ pub fn serve(
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
+    options.check();
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals()?;
     let closed = stopper.try_clone()?;
