@@ -21,7 +21,7 @@ use crate::gpu::{
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
 };
-use crate::vhost_gpu::{Client, ClientError};
+use crate::vhost_gpu::{ChannelError, Client, ClientError};
 
 /// The connection to the display, or none.
 #[derive(Debug, Default)]
@@ -109,7 +109,11 @@ impl DisplayClient {
         match call(self.client.as_mut()?) {
             Ok(value) => Some(value),
             Err(error) => {
-                log::error!("the display is lost: {}", Chain(&error));
+                match &error {
+                    // As all displays do in the end.
+                    ClientError::Channel(ChannelError::Closed) => log::info!("the display closed"),
+                    error => log::error!("the display is lost: {}", Chain(error)),
+                }
                 self.client = None;
                 None
             }
