@@ -90,7 +90,8 @@ impl Bench {
     fn assert_works(&mut self) {
         self.frames += 1;
         let colour = (0x0001_0203 * self.frames) & 0x00ff_ffff;
-        let kind = if self.frames % 2 == 0 { BufferKind::Blob } else { BufferKind::Classic };
+        let kind =
+            if self.frames.is_multiple_of(2) { BufferKind::Blob } else { BufferKind::Classic };
         let gpu = self.gpu();
         let spec = BufferSpec::new(kind, 64, 48, Format::B8g8r8x8);
         // Numbers of their own, which no bad command has used.
@@ -524,12 +525,14 @@ fn resources_at_every_limit_are_refused_as_the_specification_says() {
 fn backing_at_every_limit_is_refused_as_the_specification_says() {
     use RespType::*;
     let mut bench = Bench::start(ALL);
-    let size = bench.gpu().driver().memory().size();
+    const MEMORY: u64 = virtio_loopback_gpu::driver::memory::PAGE_SIZE << 16;
+    assert_eq!(bench.gpu().driver().memory().size(), MEMORY);
     let gpu = bench.gpu();
     gpu.create_2d(7, Format::B8g8r8x8, 64, 48).unwrap();
     let whole = rect(0, 0, 64, 48);
     assert_eq!(answer(gpu, &transfer_to_host_2d(7, whole, 0)), ErrUnspec, "no backing");
-    let cases: &[(u32, &[(u64, u32)], RespType)] = &[
+    type Entries = &'static [(u64, u32)];
+    let cases: &[(u32, Entries, RespType)] = &[
         (1, &[], ErrInvalidParameter),
         (2, &[(4096, 64)], ErrInvalidParameter),
         (0, &[], ErrInvalidParameter),
@@ -537,8 +540,8 @@ fn backing_at_every_limit_is_refused_as_the_specification_says() {
         ((1 << 18) + 1, &[(4096, 64)], ErrOutOfMemory),
         (u32::MAX, &[(4096, 64)], ErrOutOfMemory),
         (1, &[(4096, 0)], ErrInvalidParameter),
-        (1, &[(size, 1)], ErrInvalidParameter),
-        (1, &[(size - 1, 2)], ErrInvalidParameter),
+        (1, &[(MEMORY, 1)], ErrInvalidParameter),
+        (1, &[(MEMORY - 1, 2)], ErrInvalidParameter),
         (1, &[(u64::MAX, 1)], ErrInvalidParameter),
         (1, &[(u64::MAX - 4095, 4096)], ErrInvalidParameter),
         (1, &[(4096, u32::MAX)], ErrInvalidParameter),
