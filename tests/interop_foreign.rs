@@ -269,9 +269,7 @@ fn a_display_that_never_answers_holds_the_ring_until_it_hangs_up() {
         Err(DriverError::Response { response: RespType::ErrUnspec, .. })
     ));
     drop(gpu);
-    let (code, text) = front_end.close();
-    assert_eq!((code, text.lines().count()), (Some(0), 1), "{text}");
-    assert!(text.contains("the display is lost"), "{text}");
+    assert_eq!(front_end.close(), (Some(0), String::new()));
 }
 
 #[test]
@@ -410,6 +408,7 @@ fn a_display_that_talks_nonsense_is_dropped() {
         drop(gpu);
         let (code, text) = front_end.close();
         assert_eq!((code, text.lines().count()), (Some(0), 1), "{text}");
+        assert!(text.contains("the display is lost"), "{text}");
     }
 }
 

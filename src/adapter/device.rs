@@ -106,8 +106,8 @@ impl fmt::Display for State {
 
 /// A running device.
 ///
-/// Dropping it removes the device: the transport goes first, so that no driver waits for a backend
-/// that is about to end.
+/// Dropping it removes the device. What the driver still waits for, the module answers then, at most
+/// a moment later: a backend that does not end is killed.
 pub struct Adapter {
     shared: Arc<Mutex<Shared>>,
     front_end: FrontEnd,
@@ -254,10 +254,11 @@ impl Adapter {
 impl Drop for Adapter {
     fn drop(&mut self) {
         self.display.source_lost();
+        // The backend first: it must not look at rings that are taken away.
+        let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
+        self.backend.end();
         // The module answers the driver from here on.
         lock(&self.shared).transport = None;
-        // Before its display goes, which it would complain about.
-        self.backend.end();
         if let Some(server) = self.server.take()
             && let Err(error) = server.stop()
         {

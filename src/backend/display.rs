@@ -21,7 +21,7 @@ use crate::gpu::{
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
 };
-use crate::vhost_gpu::{Client, ClientError};
+use crate::vhost_gpu::{ChannelError, Client, ClientError};
 
 /// Answers the display may owe before the control queue waits for it. Far fewer than make either
 /// side's socket buffer full, whatever a chain adds.
@@ -157,7 +157,11 @@ impl DisplayClient {
                 None
             }
             Err(error) => {
-                log::error!("the display is lost: {}", Chain(&error));
+                match &error {
+                    // As all displays do in the end.
+                    ClientError::Channel(ChannelError::Closed) => log::info!("the display closed"),
+                    error => log::error!("the display is lost: {}", Chain(error)),
+                }
                 self.client = None;
                 None
             }

@@ -45,8 +45,14 @@ pub enum Socket {
 /// Why the backend ended.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
+    /// Something has the path.
+    #[error("{} exists already: remove it if no backend listens there, or choose another path", path.display())]
+    Exists {
+        /// Path asked for.
+        path: PathBuf,
+    },
     /// The socket cannot be made.
-    #[error("cannot listen on {path}: remove a stale socket, or choose another path")]
+    #[error("cannot listen on {}", path.display())]
     Listen {
         /// Path asked for.
         path: PathBuf,
@@ -79,27 +85,32 @@ pub fn run(socket: Socket, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), Ba
 }
 
 fn accept(path: &PathBuf, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {
-    let listener = UnixListener::bind(path)
-        .map_err(|source| BackendError::Listen { path: path.clone(), source })?;
-    let result = accept_or_stop(&listener, stop).map_err(BackendError::Accept);
+    let listener = UnixListener::bind(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BackendError::Exists { path: path.clone() },
+        _ => BackendError::Listen { path: path.clone(), source },
+    })?;
+    let result = wait_for_front_end(&listener, stop);
     // The path has done its work; a stale one would stop the next start.
     let _ = std::fs::remove_file(path);
     result
 }
 
-/// The first front-end, or `None` when `stop` becomes readable before one comes.
-fn accept_or_stop(listener: &UnixListener, stop: &OwnedFd) -> io::Result<Option<UnixStream>> {
+fn wait_for_front_end(
+    listener: &UnixListener,
+    stop: &OwnedFd,
+) -> Result<Option<UnixStream>, BackendError> {
+    let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
     loop {
-        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut fds, None) {
-            // A signal comes with `stop` becoming readable.
-            Err(Errno::INTR) => continue,
-            polled => polled?,
-        };
-        let [_, stopped] = &fds;
-        if !stopped.revents().is_empty() {
-            return Ok(None);
+            Ok(_) => break,
+            // By the signal that makes `stop` readable.
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(BackendError::Accept(errno.into())),
         }
-        return listener.accept().map(|(stream, _)| Some(stream));
     }
+    let [_, stopped] = &fds;
+    if !stopped.revents().is_empty() {
+        return Ok(None);
+    }
+    listener.accept().map(|(stream, _)| Some(stream)).map_err(BackendError::Accept)
 }

@@ -25,6 +25,13 @@ pub struct Options {
     announce: Announce,
 }
 
+impl Options {
+    /// What the device shall be.
+    pub fn device(&self) -> &DeviceOptions {
+        &self.device
+    }
+}
+
 /// How to say that the device can be used.
 #[derive(Debug, Args)]
 pub struct Announce {
@@ -71,7 +78,6 @@ pub fn serve(
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
-    options.check();
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals()?;
     let closed = stopper.try_clone()?;
