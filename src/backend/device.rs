@@ -97,7 +97,12 @@ impl Device {
     /// One turn's worth of chains. `true`: the turn ended before the chains did, as far as is known.
     fn process_turn(&mut self, index: u16) -> bool {
         let start = coarse_now();
-        (0..BATCHES_PER_TURN).all(|_| self.process_batch(index, start) == BATCH)
+        let more = (0..BATCHES_PER_TURN).all(|_| self.process_batch(index, start) == BATCH);
+        // Once per turn: a driver that is woken for the first of many answers sleeps for the next.
+        if let Some(vring) = self.vrings.get_mut(usize::from(index)) {
+            vring.notify(&self.memory);
+        }
+        more
     }
 
     /// Handles the next chains of a queue. Returns how many: fewer than [`BATCH`] when there are no
@@ -108,7 +113,6 @@ impl Device {
         let chains = vring.take_chains(memory, room(&self.held, vring));
         let taken = chains.iter().flatten().count();
         let mut handled = 0;
-        let mut returned = false;
         for chain in chains.into_iter().flatten() {
             let late = handled > 0 && coarse_now().saturating_sub(start) >= TURN;
             if late || !vring.is_running() {
@@ -127,12 +131,8 @@ impl Device {
                 self.held.hold(head, written, updates);
             } else {
                 vring.add_used(memory, head, written);
-                returned = true;
             }
             handled += 1;
-        }
-        if returned {
-            vring.notify(memory);
         }
         handled
     }
@@ -159,14 +159,10 @@ impl Device {
     fn return_chains(&mut self, chains: impl IntoIterator<Item = HeldChain>) {
         let memory = &*self.memory;
         let [control, _] = &mut self.vrings;
-        let mut returned = false;
         for chain in chains {
             control.add_used(memory, chain.head, chain.written);
-            returned = true;
         }
-        if returned {
-            control.notify(memory);
-        }
+        control.notify(memory);
     }
 
     fn stop_vring(&mut self, index: usize) {

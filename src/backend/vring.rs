@@ -29,13 +29,15 @@ pub struct Vring {
     pub call: Option<File>,
     /// Whether `SET_VRING_ENABLE` (or its absence) lets the ring run.
     pub enabled: bool,
+    /// Whether chains were returned that the driver was not told about.
+    untold: bool,
 }
 
 impl Vring {
     /// A ring that is not set up.
     pub fn new() -> Result<Self, virtio_queue::Error> {
         let queue = Queue::new(MAX_QUEUE_SIZE)?;
-        Ok(Self { queue, kick: None, call: None, enabled: false })
+        Ok(Self { queue, kick: None, call: None, enabled: false, untold: false })
     }
 
     /// Whether chains may be taken.
@@ -102,10 +104,14 @@ impl Vring {
         if let Err(error) = self.queue.add_used(memory, head, written) {
             self.stop(&error);
         }
+        self.untold = true;
     }
 
-    /// Tells the driver about returned chains, if it wants to know.
+    /// Tells the driver about returned chains, if there are any and it wants to know.
     pub fn notify(&mut self, memory: &Memory) {
+        if !std::mem::take(&mut self.untold) {
+            return;
+        }
         let wanted = self.queue.needs_notification(memory).unwrap_or(true);
         if let (true, Some(call)) = (wanted, &mut self.call)
             && let Err(error) = call.write_all(&1_u64.to_ne_bytes())
