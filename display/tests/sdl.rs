@@ -139,7 +139,8 @@ impl Xvfb {
         let (width, height) = SCREEN_SIZE;
         let mut command = Command::new("Xvfb");
         command
-            .args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0"])
+            // Without -noreset a client that comes while the last one leaves is thrown out.
+            .args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0"])
             .arg(format!("{width}x{height}x24"))
             .arg("-fbdir")
             .arg(directory.path())

@@ -10,7 +10,8 @@
  *
  * Lock order, outermost first. Locks on one line are never held together.
  *
- *	struct vlb_control.lock, the driver core's device_lock
+ *	struct vlb_control.lock
+ *	the driver core's device_lock
  *	struct vlb_device.lock		sleeps; also held over copies from user
  *	mm->mmap_lock			(page faults)
  *	struct vlb_device.map_lock	sleeps

@@ -32,17 +32,13 @@ struct vlb_control {
 #define VLB_TRANSPORT_FEATURES	(VLB_REQUIRED_FEATURES | \
 				 BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | \
 				 BIT_ULL(VIRTIO_RING_F_EVENT_IDX))
-/* Bits 24 to 41 belong to the transport: virtio 1.3, section 2.2. */
-#define VLB_TRANSPORT_MASK	GENMASK_ULL(VIRTIO_TRANSPORT_F_END - 1, \
-					    VIRTIO_TRANSPORT_F_START)
+/* Bits 24 to 49 are not the device type's: virtio 1.3, section 2.2. */
+#define VLB_TRANSPORT_MASK	GENMASK_ULL(49, 24)
 
 static bool valid_features(u64 features)
 {
-	/* a transport feature of a later kernel is not one of ours either */
-	u64 reserved = VLB_TRANSPORT_MASK | GENMASK_ULL(49, 24);
-
 	return (features & VLB_REQUIRED_FEATURES) == VLB_REQUIRED_FEATURES &&
-	       !(features & reserved & ~VLB_TRANSPORT_FEATURES);
+	       !(features & VLB_TRANSPORT_MASK & ~VLB_TRANSPORT_FEATURES);
 }
 
 static bool valid_window(u64 size)

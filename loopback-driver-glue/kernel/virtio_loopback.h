@@ -35,7 +35,7 @@
  * @vendor_id: virtio vendor id, as the driver sees it
  * @features: feature bits offered to the driver. VERSION_1 and ACCESS_PLATFORM
  *	are required; INDIRECT_DESC and EVENT_IDX are the only other transport
- *	bits (24 to 41) allowed.
+ *	bits (24 to 49) allowed.
  * @window_size: bytes of IOVA space, a power of two from 1 GiB to 1 TiB; 0
  *	means 64 GiB
  * @num_queues: 1 to VIRTIO_LOOPBACK_MAX_QUEUES

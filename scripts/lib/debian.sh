@@ -39,12 +39,21 @@ debian_tree() {
     mv -- "$dir.new" "$dir"
 }
 
-# in_tree DIR CMD… — runs CMD chrooted into DIR, with a clean environment and /proc.
+# in_tree DIR [--bind PATH]… CMD… — runs CMD chrooted into DIR, with a clean environment, /proc, and this machine's PATHs
+# at the same place. The mounts end with CMD.
 in_tree() {
-    local dir=$1
+    local dir=$1 paths=(/proc)
     shift
+    while [[ $1 = --bind ]]; do
+        mkdir -p -- "$dir$2"
+        paths+=("$2")
+        shift 2
+    done
     # shellcheck disable=SC2016  # for the inner shell
     env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        unshare --mount --propagation private \
-        sh -c 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"' "$dir" "$@"
+        unshare --mount --propagation private bash -c '
+            set -euo pipefail
+            dir=$1 count=$2
+            for path in "${@:3:count}"; do mount --rbind "$path" "$dir$path"; done
+            exec chroot "$dir" "${@:3+count}"' in_tree "$dir" "${#paths[@]}" "${paths[@]}" "$@"
 }

@@ -87,11 +87,18 @@ impl BackendProcess {
         child.try_wait().ok().flatten()
     }
 
+    /// Ends a child and waits for it.
+    pub fn end(&mut self) {
+        if let Err(error) = self.stop() {
+            log::warn!("the GPU backend could not be ended: {error}");
+        }
+    }
+
     fn stop(&mut self) -> io::Result<()> {
-        let Some((child, pidfd)) = &mut self.child else { return Ok(()) };
+        let Some((mut child, pidfd)) = self.child.take() else { return Ok(()) };
         if child.try_wait()?.is_none() {
-            rustix::process::pidfd_send_signal(&*pidfd, Signal::TERM)?;
-            if !wait_until_ended(pidfd, STOP_TIMEOUT) {
+            rustix::process::pidfd_send_signal(&pidfd, Signal::TERM)?;
+            if !wait_until_ended(&pidfd, STOP_TIMEOUT) {
                 log::warn!("the GPU backend does not end and is killed");
                 child.kill()?;
             }
@@ -103,9 +110,7 @@ impl BackendProcess {
 
 impl Drop for BackendProcess {
     fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            log::warn!("the GPU backend could not be ended: {error}");
-        }
+        self.end();
     }
 }
 

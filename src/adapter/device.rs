@@ -256,6 +256,8 @@ impl Drop for Adapter {
         self.display.source_lost();
         // The module answers the driver from here on.
         lock(&self.shared).transport = None;
+        // Before its display goes, which it would complain about.
+        self.backend.end();
         if let Some(server) = self.server.take()
             && let Err(error) = server.stop()
         {

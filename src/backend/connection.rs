@@ -100,9 +100,14 @@ impl Connection {
             Err(VhostUserError::Disconnected | VhostUserError::SocketBroken(_)) => {
                 Err(ConnectionError::Closed)
             }
-            // The crate has answered with a failure where an answer was wanted.
-            Err(VhostUserError::ReqHandlerError(error)) => {
-                log::warn!("a request of the front-end failed: {error}");
+            // What the device refuses. The crate has answered with a failure where an answer was
+            // wanted.
+            Err(
+                error @ (VhostUserError::ReqHandlerError(_)
+                | VhostUserError::InvalidParam
+                | VhostUserError::InvalidOperation(_)),
+            ) => {
+                log::warn!("a request of the front-end is refused: {error}");
                 Ok(Message::Handled)
             }
             Err(error) => Err(ConnectionError::Request(error)),

@@ -183,10 +183,10 @@ impl Payload<'_> {
 
     fn update(&self) -> Result<Request, DecodeError> {
         let (update, pixels) = self.prefix::<Update>()?;
-        let wanted = u64::from(update.width) * u64::from(update.height) * 4;
-        if u64::try_from(pixels.len()).ok() != Some(wanted) {
-            let pixels = usize::try_from(wanted).unwrap_or(usize::MAX);
-            return Err(self.size_error(pixels.saturating_add(size_of::<Update>())));
+        let wanted = (u64::from(update.width) * u64::from(update.height)).saturating_mul(4);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        if pixels.len() != wanted {
+            return Err(self.size_error(wanted.saturating_add(size_of::<Update>())));
         }
         self.scanout(update.scanout_id, Request::Update(update, pixels.to_vec()))
     }

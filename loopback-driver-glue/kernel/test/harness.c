@@ -323,7 +323,8 @@ static bool run(const struct test *test)
 int main(int argc, char **argv)
 {
 	const struct test *groups[] = { argument_tests, memory_tests,
-					driver_tests, death_tests };
+					driver_tests, stress_tests,
+					death_tests };
 	unsigned int passed = 0, failed = 0, i;
 	const struct test *test;
 
