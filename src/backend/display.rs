@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::FromBytes;
 
 use super::memory::Memory;
@@ -31,7 +30,7 @@ const MAX_UNANSWERED: usize = 64;
 #[derive(Debug, Default)]
 pub struct DisplayClient {
     client: Option<Client>,
-    memory: GuestMemoryMmap,
+    memory: Arc<Memory>,
     /// Updates sent since [`DisplayClient::take_updates`] that will be answered.
     updates: usize,
     /// Which scanouts are shown through `MEMORY_SCANOUT`.
@@ -81,8 +80,8 @@ impl DisplayClient {
     }
 
     /// The driver's memory, which scanouts may lie in.
-    pub fn set_memory(&mut self, memory: &Memory) {
-        self.memory = memory.guest().clone();
+    pub fn set_memory(&mut self, memory: Arc<Memory>) {
+        self.memory = memory;
     }
 
     /// How many of the updates sent since the last call will be answered.
@@ -132,6 +131,9 @@ impl DisplayClient {
 
     /// Lets the front-end forget the files of resources that are no more.
     pub fn release_files(&mut self) {
+        if self.files.is_empty() {
+            return;
+        }
         let mut files = std::mem::take(&mut self.files);
         for (buffer, _) in files.extract_if(|_, file| file.strong_count() == 0) {
             let _ = self.with_client(|client| client.memory_release(buffer));
@@ -199,21 +201,12 @@ impl DisplayClient {
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }
             PixelMemory::Guest { address, length } => {
-                let (file_offset, end) = self.locate(*address, *length)?;
+                let (file_offset, end) = self.memory.locate(*address, *length)?;
                 message.offset = message.offset.checked_add(file_offset)?;
                 message.size = end.checked_sub(message.offset)?;
                 self.with_client(|client| client.memory_scanout(message, None))
             }
         }
-    }
-
-    /// Where in its file a range of the driver's memory starts and ends, if it lies in one region.
-    fn locate(&self, address: u64, length: u64) -> Option<(u64, u64)> {
-        use vm_memory::GuestMemoryRegion;
-        let (region, inside) = self.memory.to_region_addr(GuestAddress(address))?;
-        let start = region.file_offset()?.start().checked_add(inside.0)?;
-        let end = start.checked_add(length)?;
-        (inside.0.checked_add(length)? <= region.len()).then_some((start, end))
     }
 
     /// Sends pixels in as many messages as their size needs.
@@ -228,7 +221,7 @@ impl DisplayClient {
             let mut rows = std::mem::take(&mut self.rows);
             rows.clear();
             let update = Update { scanout_id, x: part.x, y: part.y, width: part.width, height };
-            let read = source.read_rect(&self.memory, part, &mut rows).ok();
+            let read = source.read_rect(&*self.memory, part, &mut rows).ok();
             let sent = read.and_then(|()| {
                 gpu::to_xrgb(source.format, &mut rows);
                 self.with_client(|client| client.update(update, &rows))
