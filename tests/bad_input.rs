@@ -90,7 +90,8 @@ impl Bench {
     fn assert_works(&mut self) {
         self.frames += 1;
         let colour = (0x0001_0203 * self.frames) & 0x00ff_ffff;
-        let kind = if self.frames.is_multiple_of(2) { BufferKind::Blob } else { BufferKind::Classic };
+        let kind =
+            if self.frames.is_multiple_of(2) { BufferKind::Blob } else { BufferKind::Classic };
         let gpu = self.gpu();
         let spec = BufferSpec::new(kind, 64, 48, Format::B8g8r8x8);
         // Numbers of their own, which no bad command has used.
