@@ -9,7 +9,7 @@ mod common;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use backend::{Foreign, Misdeed, sealed};
@@ -151,7 +151,7 @@ fn a_child_that_cannot_be_started_is_told_of_with_its_path() {
         let start = matches!(
             &error,
             AdapterError::Process(BackendProcessError::Start { program: path, .. })
-                if *path == PathBuf::from(program)
+                if path.as_path() == Path::new(program)
         );
         assert!(start && line(&error).contains(program), "{error:?}");
     }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -30,6 +30,9 @@ use super::poll::{Poll, Source, Trigger};
 use super::vring::{BATCH, Vring};
 use crate::gpu::{self, Gpu, Renderer, wire};
 
+/// How long a flush waits for the display. The kernel's driver waits for 50 ms at most.
+const DISPLAY_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Transport features of the rings.
 const RING_FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
@@ -48,6 +51,8 @@ pub struct Device {
     vrings: [Vring; wire::QUEUE_COUNT],
     acked_features: u64,
     held: HeldChains,
+    /// When the display last answered, or began to owe an answer.
+    heard: Instant,
     poll: Arc<Poll>,
 }
 
@@ -61,6 +66,7 @@ impl Device {
             vrings: [Vring::new()?, Vring::new()?],
             acked_features: 0,
             held: HeldChains::default(),
+            heard: Instant::now(),
             poll,
         })
     }
@@ -90,7 +96,7 @@ impl Device {
         let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
         // A queue whose entries all wait for the display goes on when the display answers.
         vring.is_running()
-            && room(&self.held, vring) > 0
+            && room(index, &self.held, vring, &self.display) > 0
             && (more || vring.ask_for_kick(&self.memory))
     }
 
@@ -110,12 +116,13 @@ impl Device {
     fn process_batch(&mut self, index: u16, start: Duration) -> usize {
         let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return 0 };
         let memory = &*self.memory;
-        let chains = vring.take_chains(memory, room(&self.held, vring));
+        let chains = vring.take_chains(memory, room(index, &self.held, vring, &self.display));
         let taken = chains.iter().flatten().count();
         let mut handled = 0;
         for chain in chains.into_iter().flatten() {
             let late = handled > 0 && coarse_now().saturating_sub(start) >= TURN;
-            if late || !vring.is_running() {
+            let full = index == wire::CONTROL_QUEUE && self.display.is_full();
+            if late || full || !vring.is_running() {
                 vring.untake_chains(taken - handled);
                 break;
             }
@@ -128,6 +135,9 @@ impl Device {
             let written = completion.written;
             let updates = self.display.take_updates();
             if updates > 0 && index == wire::CONTROL_QUEUE {
+                if self.held.is_empty() {
+                    self.heard = Instant::now();
+                }
                 self.held.hold(head, written, updates);
             } else {
                 vring.add_used(memory, head, written);
@@ -147,12 +157,36 @@ impl Device {
     /// Returns the chains whose flush the display has latched. `readable`: the display has sent
     /// something.
     pub fn collect_updates(&mut self, readable: bool) {
+        self.heard = Instant::now();
         let latched = self.display.collect(readable);
         let mut done: Vec<_> = (0..latched).filter_map(|_| self.held.answered()).collect();
         if !self.display.is_connected() {
             done.extend(self.held.abandon());
         }
         self.return_chains(done);
+        if self.display.recover() {
+            self.gpu.show_again(&mut self.display);
+            self.held.expect_orphans(self.display.take_updates());
+        }
+    }
+
+    /// How long to wait for the display before its chains go back without it.
+    #[must_use]
+    pub fn display_patience(&self) -> Option<Duration> {
+        (!self.held.is_empty()).then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
+    }
+
+    /// Returns the chains that wait for a display that hangs: the driver's tasks must not hang with
+    /// it. `true`: there were some.
+    pub fn give_up_waiting(&mut self) -> bool {
+        let late = self.heard.elapsed() >= DISPLAY_PATIENCE || self.display.is_stalled();
+        if self.held.is_empty() || !late {
+            return false;
+        }
+        self.display.stall();
+        let chains = self.held.release();
+        self.return_chains(chains);
+        true
     }
 
     /// Gives chains of the control queue back to the driver.
@@ -185,10 +219,16 @@ fn coarse_now() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
-/// How many chains may be taken from a queue: none when every entry of the control queue may be
-/// waiting for the display. Then the driver gets no more in, whatever it writes to its ring.
-fn room(held: &HeldChains, vring: &Vring) -> usize {
-    usize::from(vring.queue.size()).saturating_sub(held.len())
+/// How many chains may be taken from a queue. The control queue has to wait for the display when
+/// that owes enough answers, or when every entry of the ring may be waiting for one: then the driver
+/// gets no more in, whatever it writes there.
+fn room(index: u16, held: &HeldChains, vring: &Vring, display: &DisplayClient) -> usize {
+    let size = usize::from(vring.queue.size());
+    match index {
+        wire::CONTROL_QUEUE if display.is_full() => 0,
+        wire::CONTROL_QUEUE => size.saturating_sub(held.len()),
+        _ => size,
+    }
 }
 
 fn unsupported<T>(what: &'static str) -> VhostUserResult<T> {

@@ -20,7 +20,11 @@ use crate::gpu::{
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
 };
-use crate::vhost_gpu::{Client, ClientError};
+use crate::vhost_gpu::{ChannelError, Client, ClientError};
+
+/// Answers the display may owe before the control queue waits for it. Far fewer than make either
+/// side's socket buffer full, whatever a chain adds.
+const MAX_UNANSWERED: usize = 64;
 
 /// The connection to the display, or none.
 #[derive(Debug, Default)]
@@ -31,6 +35,10 @@ pub struct DisplayClient {
     updates: usize,
     /// Which scanouts are shown through `MEMORY_SCANOUT`.
     mapped: [bool; MAX_SCANOUTS],
+    /// Which scanouts the front-end was told to show at all.
+    shown: [bool; MAX_SCANOUTS],
+    /// The front-end hangs: it is told nothing until it answers again.
+    stalled: bool,
     /// Files the front-end has mapped, by their number there, as long as a resource has them.
     files: HashMap<u64, Weak<File>>,
     /// Rows on their way into an `UPDATE`.
@@ -41,6 +49,8 @@ impl DisplayClient {
     /// Talks to the display behind `stream` from now on.
     pub fn connect(&mut self, stream: UnixStream) {
         self.mapped = [false; MAX_SCANOUTS];
+        self.shown = [false; MAX_SCANOUTS];
+        self.stalled = false;
         self.files.clear();
         self.client = match Client::connect(stream) {
             Ok(client) => Some(client),
@@ -83,12 +93,40 @@ impl DisplayClient {
     pub fn collect(&mut self, readable: bool) -> usize {
         let mut latched = 0;
         let mut readable = readable;
-        while let Some(Some(_)) =
-            self.with_client(|client| client.collect(std::mem::take(&mut readable)))
+        while let Some(Some(_)) = self.call(|client| client.collect(std::mem::take(&mut readable)))
         {
             latched += 1;
         }
         latched
+    }
+
+    /// Tells the front-end nothing until it answers again.
+    pub fn stall(&mut self) {
+        if !std::mem::replace(&mut self.stalled, true) {
+            log::warn!("the display hangs; the device goes on without it");
+        }
+    }
+
+    /// Whether the front-end hangs.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled && self.is_connected()
+    }
+
+    /// After something was collected: whether a front-end that hung has caught up. Its scanouts are
+    /// off then, and have to be shown again.
+    pub fn recover(&mut self) -> bool {
+        let owes = self.client.as_ref().is_none_or(|client| client.unanswered() > 0);
+        if !self.stalled || owes {
+            return false;
+        }
+        self.stalled = false;
+        for scanout in 0..MAX_SCANOUTS {
+            if self.shown.get(scanout).copied().unwrap_or(false) {
+                self.set_scanout(scanout as u32, None);
+            }
+        }
+        !self.stalled
     }
 
     /// Lets the front-end forget the files of resources that are no more.
@@ -103,23 +141,44 @@ impl DisplayClient {
         self.files = files;
     }
 
-    /// Runs `call` with the client; a client that failed is dropped and the display with it.
+    /// As [`DisplayClient::call`], but a front-end that hangs is not called.
     fn with_client<T>(
         &mut self,
         call: impl FnOnce(&mut Client) -> Result<T, ClientError>,
     ) -> Option<T> {
+        if self.stalled { None } else { self.call(call) }
+    }
+
+    /// Runs `call` with the client; a client that failed is dropped and the display with it.
+    fn call<T>(&mut self, call: impl FnOnce(&mut Client) -> Result<T, ClientError>) -> Option<T> {
         match call(self.client.as_mut()?) {
             Ok(value) => Some(value),
+            // A display that hangs for a while costs an answer, not the display.
+            Err(ClientError::Slow { .. }) => {
+                self.stall();
+                None
+            }
             Err(error) => {
-                log::error!("the display is lost: {}", Chain(&error));
+                match &error {
+                    // As all displays do in the end.
+                    ClientError::Channel(ChannelError::Closed) => log::info!("the display closed"),
+                    error => log::error!("the display is lost: {}", Chain(error)),
+                }
                 self.client = None;
                 None
             }
         }
     }
 
-    fn has(&self, feature: u64) -> bool {
-        self.client.as_ref().is_some_and(|client| client.features() & feature != 0)
+    fn has(&mut self, feature: u64) -> bool {
+        self.with_client(Client::features).is_some_and(|features| features & feature != 0)
+    }
+
+    /// Whether the display owes so many answers that it gets no more to do.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let owed = self.client.as_ref().map_or(0, Client::unanswered);
+        owed >= MAX_UNANSWERED && !self.stalled
     }
 
     fn show_memory(&mut self, scanout_id: u32, source: &ScanoutSource) -> Option<()> {
@@ -194,6 +253,12 @@ impl Display for DisplayClient {
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
+        if self.stalled {
+            return;
+        }
+        if let Some(shown) = self.shown.get_mut(scanout as usize) {
+            *shown = source.is_some();
+        }
         let maps = self.has(F_MEMORY_SCANOUT);
         let mapped = self
             .mapped

@@ -25,6 +25,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 use crate::gpu;
 
 pub use connection::ConnectionError;
@@ -42,8 +45,14 @@ pub enum Socket {
 /// Why the backend ended.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
+    /// Something has the path.
+    #[error("{} exists already: remove it if no backend listens there, or choose another path", path.display())]
+    Exists {
+        /// Path asked for.
+        path: PathBuf,
+    },
     /// The socket cannot be made.
-    #[error("cannot listen on {path}: remove a stale socket, or choose another path")]
+    #[error("cannot listen on {}", path.display())]
     Listen {
         /// Path asked for.
         path: PathBuf,
@@ -76,23 +85,32 @@ pub fn run(socket: Socket, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), Ba
 }
 
 fn accept(path: &PathBuf, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {
-    let listener = UnixListener::bind(path)
-        .map_err(|source| BackendError::Listen { path: path.clone(), source })?;
-    let mut fds = [
-        rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN),
-        rustix::event::PollFd::new(stop, rustix::event::PollFlags::IN),
-    ];
-    let result = rustix::event::poll(&mut fds, None)
-        .map_err(|errno| BackendError::Accept(errno.into()))
-        .and_then(|_| {
-            let [_, stopped] = &fds;
-            if stopped.revents().is_empty() {
-                listener.accept().map(|(stream, _)| Some(stream)).map_err(BackendError::Accept)
-            } else {
-                Ok(None)
-            }
-        });
+    let listener = UnixListener::bind(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BackendError::Exists { path: path.clone() },
+        _ => BackendError::Listen { path: path.clone(), source },
+    })?;
+    let result = wait_for_front_end(&listener, stop);
     // The path has done its work; a stale one would stop the next start.
     let _ = std::fs::remove_file(path);
     result
+}
+
+fn wait_for_front_end(
+    listener: &UnixListener,
+    stop: &OwnedFd,
+) -> Result<Option<UnixStream>, BackendError> {
+    let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => break,
+            // By the signal that makes `stop` readable.
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(BackendError::Accept(errno.into())),
+        }
+    }
+    let [_, stopped] = &fds;
+    if !stopped.revents().is_empty() {
+        return Ok(None);
+    }
+    listener.accept().map(|(stream, _)| Some(stream)).map_err(BackendError::Accept)
 }

@@ -3,13 +3,12 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use virtio_loopback_gpu::backend::{self, Socket};
 use virtio_loopback_gpu::gpu;
 
-use super::Render;
-use super::stop;
+use super::{Render, output, stop};
 
 /// Options of `backend`.
 #[derive(Debug, Args)]
@@ -41,12 +40,19 @@ pub fn run(options: Options) -> Result<()> {
     let Options { socket, render: Render::TwoD } = options;
     let socket = match (socket.socket_path, socket.fd) {
         (Some(path), _) => Socket::Listen(path),
-        (None, Some(fd)) => Socket::Connected(OwnedFd::from(super::run::inherited_fd(fd)?)),
+        (None, Some(fd)) => Socket::Connected(inherited_socket(fd)?),
         (None, None) => {
-            println!("{}", backend::CAPABILITIES);
-            return Ok(());
+            return output::print(&format_args!("{}\n", backend::CAPABILITIES));
         }
     };
     let (stop, _stopper) = stop::on_signals()?;
     Ok(backend::run(socket, gpu::Limits::default(), &stop)?)
+}
+
+/// The connection at this number, which must be one.
+fn inherited_socket(number: RawFd) -> Result<OwnedFd> {
+    let fd = OwnedFd::from(super::run::inherited_fd(number)?);
+    rustix::net::sockopt::socket_type(&fd)
+        .with_context(|| format!("file descriptor {number} is not a connection to a front-end"))?;
+    Ok(fd)
 }

@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use virtio_loopback_gpu::control;
 
+use super::output;
+
 /// Options of `ctl`.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -40,9 +42,10 @@ enum Command {
 pub fn run(options: &Options) -> Result<()> {
     let name = &options.name;
     match &options.command {
-        Command::Status { json: false } => print!("{}", control::status(name)?),
+        Command::Status { json: false } => output::print(&control::status(name)?)?,
         Command::Status { json: true } => {
-            println!("{}", serde_json::to_string_pretty(&control::status(name)?)?);
+            let json = serde_json::to_string_pretty(&control::status(name)?)?;
+            output::print(&format_args!("{json}\n"))?;
         }
         Command::Screenshot { path, scanout } => control::screenshot(name, *scanout, path)?,
         Command::Quit => control::quit(name)?,

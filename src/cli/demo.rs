@@ -15,6 +15,7 @@ use virtio_loopback_gpu::driver::queue::QueueError;
 use virtio_loopback_gpu::driver::{self, BufferKind, Driver, DriverError, GpuDriver};
 
 use super::DeviceOptions;
+use super::output;
 use super::run::{Announce, serve};
 use super::stop::Stopper;
 
@@ -40,6 +41,13 @@ pub struct Options {
     keep: bool,
     #[command(flatten)]
     announce: Announce,
+}
+
+impl Options {
+    /// What the device shall be.
+    pub fn device(&self) -> &DeviceOptions {
+        &self.device
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -80,7 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
     served?;
     if let Some((played, _)) = played? {
         let rate = played.frames as f64 / played.elapsed.as_secs_f64();
-        println!("{} frames, {rate:.1} frames/s", played.frames);
+        output::print(&format_args!("{} frames, {rate:.1} frames/s\n", played.frames))?;
     }
     Ok(())
 }

@@ -3,14 +3,19 @@
 mod backend;
 mod ctl;
 mod demo;
+mod output;
 mod run;
 mod stop;
+mod usage;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use virtio_loopback_display as display;
 use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
 use virtio_loopback_gpu::control;
+use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
 #[derive(Debug, Parser)]
@@ -47,15 +52,52 @@ enum Command {
 }
 
 /// Runs the command of the command line.
-pub fn run() -> Result<()> {
-    let cli = Cli::parse();
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse().and_then(Cli::check) {
+        Ok(cli) => cli,
+        Err(error) => return usage::report(&error),
+    };
     start_log(cli.verbose);
-    match cli.command {
+    let result = match cli.command {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Ctl(options) => ctl::run(&options),
         Command::Backend(options) => backend::run(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&one_line(&error));
+            ExitCode::FAILURE
+        }
     }
+}
+
+impl Cli {
+    /// What no single option can say about itself.
+    fn check(self) -> Result<Self, clap::Error> {
+        let device = match &self.command {
+            Command::Run(options) => options.device(),
+            Command::Demo(options) => options.device(),
+            Command::Ctl(_) | Command::Backend(_) => return Ok(self),
+        };
+        if device.scanouts.len() <= MAX_SCANOUTS {
+            return Ok(self);
+        }
+        let text = format!("a device has at most {MAX_SCANOUTS} scanouts");
+        Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text))
+    }
+}
+
+/// What failed, and why. Some errors print their cause as their own text.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.ends_with(&cause) {
+            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
+        }
+    }
+    line.replace('\n', " ")
 }
 
 fn start_log(verbose: u8) {
@@ -75,7 +117,7 @@ struct DeviceOptions {
     /// Name of the device: for its window, its control socket and `ctl`.
     #[arg(long, default_value = "gpu0", value_parser = name)]
     name: String,
-    /// Size of a scanout, WxH or WxH@RATE; repeat it for more scanouts.
+    /// Size of a scanout, WxH or WxH@RATE; repeat it for more scanouts, up to 16.
     #[arg(long = "scanout", value_name = "WxH[@RATE]", default_value = "1280x720")]
     scanouts: Vec<Mode>,
     /// Where to show the scanouts [default: sdl with a desktop, else headless].
@@ -146,7 +188,6 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -25,6 +25,13 @@ pub struct Options {
     announce: Announce,
 }
 
+impl Options {
+    /// What the device shall be.
+    pub fn device(&self) -> &DeviceOptions {
+        &self.device
+    }
+}
+
 /// How to say that the device can be used.
 #[derive(Debug, Args)]
 pub struct Announce {

@@ -100,7 +100,10 @@ fn make_directory() -> io::Result<PathBuf> {
     let meta = std::fs::symlink_metadata(&path)?;
     let ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
     if !ours || meta.mode() & 0o077 != 0 {
-        let text = format!("{} belongs to somebody else or is open to others", path.display());
+        let text = format!(
+            "{} belongs to somebody else or is open to others; remove it, or set XDG_RUNTIME_DIR",
+            path.display()
+        );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
     Ok(path)

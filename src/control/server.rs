@@ -4,14 +4,18 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use virtio_loopback_display::DisplayHandle;
 
 use super::{Answer, MAX_LINE, Request, Status, make_directory, socket_path};
 
-/// How long a client may take with its request, or with reading the answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may take with its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may take with reading the answer, which can be a large picture.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait when clients cannot be accepted.
+const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +81,16 @@ impl ControlServer {
         let listener = self.listener.try_clone()?;
         let serve = move || {
             for client in listener.incoming() {
-                let served = client.and_then(|client| answer(&client, &display, &status, &quit));
-                if let Err(error) = served {
+                let client = match client {
+                    Ok(client) => client,
+                    Err(error) => {
+                        // It waits in the queue: without a pause this would run in circles.
+                        log::debug!("a control client was not accepted: {error}");
+                        std::thread::sleep(ACCEPT_INTERVAL);
+                        continue;
+                    }
+                };
+                if let Err(error) = answer(&client, &display, &status, &quit) {
                     log::debug!("a control client was not served: {error}");
                 }
             }
@@ -100,10 +112,9 @@ fn answer(
     status: &impl Fn() -> Status,
     quit: &impl Fn(),
 ) -> io::Result<()> {
-    client.set_read_timeout(Some(CLIENT_TIMEOUT))?;
-    client.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     let mut line = String::new();
-    BufReader::new(client.try_clone()?.take(MAX_LINE)).read_line(&mut line)?;
+    let request = Limited { stream: client, deadline: Instant::now() + REQUEST_TIMEOUT };
+    BufReader::new(request.take(MAX_LINE)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
         Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[]),
         Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout),
@@ -130,9 +141,44 @@ fn send_error(client: &UnixStream, message: String) -> io::Result<()> {
     send(client, &Answer::Error { message }, &[])
 }
 
-fn send(mut client: &UnixStream, answer: &Answer, bytes: &[u8]) -> io::Result<()> {
+fn send(client: &UnixStream, answer: &Answer, bytes: &[u8]) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
+    let mut client = Limited { stream: client, deadline: Instant::now() + ANSWER_TIMEOUT };
     client.write_all(&line)?;
     client.write_all(bytes)
+}
+
+/// A stream that must be done with by a time, however slowly the other end goes on.
+struct Limited<'a> {
+    stream: &'a UnixStream,
+    deadline: Instant,
+}
+
+impl Limited<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Limited<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        // In pieces, so that a slow reader cannot make one of them last.
+        self.stream.write(buffer.get(..MAX_LINE as usize).unwrap_or(buffer))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

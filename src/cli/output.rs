@@ -1,0 +1,20 @@
+//! Standard output and error, which may be closed, full, or read by nobody.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+
+/// Prints to standard output. A reader that has seen enough is no error.
+pub fn print(text: &dyn fmt::Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+/// Prints one line to standard error; whoever closed it does not want to know.
+pub fn complain(what: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "virtio-loopback-gpu: {what}");
+}

@@ -1,0 +1,660 @@
+//! The command line: exit codes, messages, files, signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use virtio_loopback_gpu::driver::card::TestCard;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_virtio-loopback-gpu");
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What became of a command.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A place of its own for control sockets and files.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The directory of the control sockets.
+    fn sockets(&self) -> PathBuf {
+        self.path("virtio-loopback-gpu")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("XDG_RUNTIME_DIR", self.0.path())
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("RUST_LOG")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        Running(Some(self.command(arguments).spawn().unwrap())).end()
+    }
+
+    /// A demo that says on standard output when it is ready.
+    fn demo(&self, arguments: &[&str]) -> Running {
+        let all = [&["demo", "--display", "headless", "--ready-fd", "1"], arguments].concat();
+        Running(Some(self.command(&all).spawn().unwrap()))
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let outcome = self.run(&["ctl", "status", "--json"]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    /// The demo's backend.
+    fn backend(&self) -> i32 {
+        self.status()["backend_pid"].as_i64().unwrap().try_into().unwrap()
+    }
+}
+
+/// A command that runs.
+struct Running(Option<Child>);
+
+impl Running {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+
+    /// Waits for the line that `--ready-fd` gives.
+    fn ready(&mut self) -> (String, BufReader<ChildStdout>) {
+        let mut stdout = BufReader::new(self.child().stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        (line, stdout)
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        kill(self.child().id().try_into().unwrap(), signal);
+    }
+
+    /// Waits for its end.
+    fn end(mut self) -> Outcome {
+        let mut child = self.0.take().unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("it does not end");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let mut outcome = Outcome {
+            code: child.wait().unwrap().code(),
+            stdout: String::new(),
+            stderr: String::new(),
+        };
+        if let Some(mut stdout) = child.stdout.take() {
+            stdout.read_to_string(&mut outcome.stdout).unwrap();
+        }
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_string(&mut outcome.stderr).unwrap();
+        }
+        outcome
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Whether the process exists and is no zombie.
+fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn failed(message: &str) -> Outcome {
+    let stderr = format!("virtio-loopback-gpu: {message}\n");
+    Outcome { code: Some(1), stdout: String::new(), stderr }
+}
+
+#[test]
+fn bad_options_are_one_line_and_exit_code_2() {
+    let place = Place::new();
+    let run = "; see virtio-loopback-gpu run --help";
+    let sizes = "sizes go from 16x16 to 16384x16384, rates from 1 to 240; see --help";
+    let no_size = "is not a size: write it as 1280x720 or 1280x720@60; see --help";
+    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores; see --help";
+    for (arguments, message) in [
+        (&["nonsense"][..], "unrecognized subcommand 'nonsense'; see virtio-loopback-gpu --help".into()),
+        (&["run", "--nonsense"], format!("unexpected argument '--nonsense' found{run}")),
+        (
+            &["run", "--scanouts", "1x1"],
+            format!(
+                "unexpected argument '--scanouts' found (a similar argument exists: '--scanout'){run}"
+            ),
+        ),
+        (
+            &["run", "--scanout", "8x8"],
+            format!("invalid value '8x8' for '--scanout <WxH[@RATE]>': {sizes}"),
+        ),
+        (
+            &["run", "--scanout", "large"],
+            format!("invalid value 'large' for '--scanout <WxH[@RATE]>': \"large\" {no_size}"),
+        ),
+        (&["run", "--name", "../x"], format!("invalid value '../x' for '--name <NAME>': {name}")),
+        (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
+        (
+            &["demo", "--display", "crt"],
+            "invalid value 'crt' for '--display <DISPLAY>' [possible values: sdl, headless]; see --help".into(),
+        ),
+        (
+            &["demo", "--screenshot", "x.png"],
+            "the following required arguments were not provided: --frames <FRAMES>; \
+             see virtio-loopback-gpu demo --help".into(),
+        ),
+        (
+            &["run", "--backend", "x", "--render", "2d"],
+            format!("the argument '--backend <SOCKET>' cannot be used with '--render <RENDER>'{run}"),
+        ),
+        (
+            &["ctl", "screenshot"],
+            "the following required arguments were not provided: <PATH>; \
+             see virtio-loopback-gpu ctl screenshot --help".into(),
+        ),
+        (
+            &["ctl", "screenshot", "x.png", "--scanout", "16"],
+            "invalid value '16' for '--scanout <SCANOUT>': 16 is not in 0..16; see --help".into(),
+        ),
+        (
+            &["backend", "--fd", "3", "--socket-path", "x"],
+            "the argument '--fd <FD>' cannot be used with '--socket-path <PATH>'; \
+             see virtio-loopback-gpu backend --help".into(),
+        ),
+    ] {
+        let outcome = place.run(arguments);
+        let stderr = format!("virtio-loopback-gpu: {message}\n");
+        assert_eq!(outcome, Outcome { code: Some(2), stdout: String::new(), stderr }, "{arguments:?}");
+    }
+    let many = [&["run"][..], &["--scanout", "64x48"].repeat(17)].concat();
+    let outcome = place.run(&many);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("a device has at most 16 scanouts"), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.lines().count(), 1);
+    // Nothing at all: the page that helps.
+    let outcome = place.run(&[]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("Usage: virtio-loopback-gpu"), "{}", outcome.stderr);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let place = Place::new();
+    for arguments in
+        [&["--help"][..], &["run", "--help"], &["demo", "-h"], &["ctl", "--help"], &["help"]]
+    {
+        let outcome = place.run(arguments);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(outcome.stdout.contains("Usage: virtio-loopback-gpu"), "{arguments:?}");
+    }
+    let version = format!("virtio-loopback-gpu {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(place.run(&["--version"]).stdout, version);
+}
+
+#[test]
+fn a_missing_module_is_one_line() {
+    if Path::new("/dev/virtio-loopback").exists() {
+        return;
+    }
+    let place = Place::new();
+    let message = "/dev/virtio-loopback does not exist: load the module first \
+                   (modprobe virtio_loopback)";
+    assert_eq!(place.run(&["run", "--display", "headless"]), failed(message));
+    // The name is free again.
+    assert_eq!(place.run(&["run", "--display", "headless"]), failed(message));
+}
+
+#[test]
+fn what_is_not_there_is_told_of_on_one_line() {
+    let place = Place::new();
+    let nobody = "no device named \"gpu0\" is running: start one with `run --name gpu0`";
+    for request in [&["ctl", "status"][..], &["ctl", "quit"], &["ctl", "screenshot", "x.png"]] {
+        assert_eq!(place.run(request), failed(nobody));
+    }
+    let socket = place.path("gpu.sock");
+    let socket = socket.to_str().unwrap();
+    let missing = format!(
+        "cannot connect to a GPU backend at {socket} (start one there first): \
+         No such file or directory (os error 2)"
+    );
+    assert_eq!(
+        place.run(&["demo", "--display", "headless", "--backend", socket]),
+        failed(&missing)
+    );
+    let closed = "file descriptor 77 is not open: Bad file descriptor (os error 9)";
+    assert_eq!(place.run(&["demo", "--display", "headless", "--ready-fd", "77"]), failed(closed));
+    assert_eq!(place.run(&["backend", "--fd", "77"]), failed(closed));
+    let no_socket = "file descriptor 0 is not a connection to a front-end: \
+                     Socket operation on non-socket (os error 88)";
+    assert_eq!(place.run(&["backend", "--fd", "0"]), failed(no_socket));
+    let screenshot = "cannot write /nowhere/x.png: No such file or directory (os error 2)";
+    let arguments =
+        ["demo", "--display", "headless", "--frames", "1", "--screenshot", "/nowhere/x.png"];
+    assert_eq!(place.run(&arguments), failed(screenshot));
+    let outcome = place.run(&["demo", "--display", "sdl", "--frames", "1"]);
+    assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("use --display headless"), "{}", outcome.stderr);
+}
+
+/// The picture of a PNG file: width, height, and 3 bytes per pixel.
+fn png(path: &Path) -> (u32, u32, Vec<u8>) {
+    let file = BufReader::new(std::fs::File::open(path).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
+    (info.width, info.height, pixels)
+}
+
+#[test]
+fn a_demo_saves_its_last_frame() {
+    let place = Place::new();
+    for buffers in ["blob", "classic"] {
+        let outcome = place.run(&[
+            "demo",
+            "--display",
+            "headless",
+            "--frames",
+            "60",
+            "--rate",
+            "0",
+            "--scanout",
+            "400x300",
+            "--buffers",
+            buffers,
+            "--screenshot",
+            "card.png",
+        ]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+        assert!(outcome.stdout.starts_with("60 frames, "), "{}", outcome.stdout);
+        let (width, height, pixels) = png(&place.path("card.png"));
+        assert_eq!((width, height), (400, 300));
+        let card = TestCard::new(400, 300);
+        let (cursor_x, cursor_y) = card.cursor_at(59);
+        let mut compared = 0;
+        for (index, (got, wanted)) in pixels.as_chunks().0.iter().zip(card.image(59)).enumerate() {
+            let (x, y) = (index as u32 % 400, index as u32 / 400);
+            let in_cursor =
+                (cursor_x..cursor_x + 64).contains(&x) && (cursor_y..cursor_y + 64).contains(&y);
+            if !in_cursor {
+                let [_, r, g, b] = wanted.to_be_bytes();
+                assert_eq!(*got, [r, g, b], "at {x}, {y}");
+                compared += 1;
+            }
+        }
+        assert!(compared >= 400 * 300 - 64 * 64);
+        assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 2, "nothing else is left");
+    }
+}
+
+#[test]
+fn a_running_device_answers_ctl() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "160x100", "--scanout", "64x48"]);
+    let (line, _stdout) = demo.ready();
+    assert_eq!(line, "ready gpu0\n");
+    wait_until("there is a picture", || place.status()["scanouts"].as_array().unwrap().len() == 2);
+    let status = place.status();
+    assert_eq!(status["name"], "gpu0");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["pid"], demo.child().id());
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["driver_features"], "0x13000000e");
+    assert_eq!(status["nodes"], serde_json::json!([]));
+    assert!(is_alive(status["backend_pid"].as_i64().unwrap() as i32));
+    assert!(status["transport"]["kicks"].as_u64().unwrap() > 0);
+    for (index, width, height) in [(0, 160, 100), (1, 64, 48)] {
+        let scanout = &status["scanouts"][index];
+        assert_eq!(scanout["scanout"], index);
+        assert_eq!(scanout["signal"], "live");
+        assert_eq!((&scanout["width"], &scanout["height"]), (&width.into(), &height.into()));
+        assert_eq!(scanout["format"], "XR24");
+        assert!(scanout["updates"].as_u64().unwrap() > 0);
+        assert!(scanout["presents"].as_u64() <= scanout["updates"].as_u64());
+        assert!(scanout["frames_per_second"].as_f64().unwrap() < 1000.0);
+        assert!(scanout["last_present_ms"].as_u64().unwrap() < 10_000);
+    }
+    let text = place.run(&["ctl", "status"]).stdout;
+    assert!(text.starts_with("gpu0: running, version "), "{text}");
+    assert!(text.contains("scanout 1 live, 64x48 XR24"), "{text}");
+    let saved = place.run(&["ctl", "screenshot", "second.png", "--scanout", "1"]);
+    assert_eq!(saved, Outcome { code: Some(0), stdout: String::new(), stderr: String::new() });
+    let (width, height, pixels) = png(&place.path("second.png"));
+    assert_eq!((width, height), (64, 48));
+    assert!(pixels.iter().any(|byte| *byte > 0x80));
+    let wrong =
+        |path: &str, scanout: &str| place.run(&["ctl", "screenshot", path, "--scanout", scanout]);
+    assert_eq!(wrong("x.png", "2"), failed("scanout 2 has no picture"));
+    let missing = "cannot write nowhere/x.png: No such file or directory (os error 2)";
+    assert_eq!(wrong("nowhere/x.png", "0"), failed(missing));
+    assert_eq!(wrong("/", "0"), failed("cannot write /: is a directory"));
+    assert!(!place.path("x.png").exists());
+    // The name is taken, and another is not.
+    let taken = "\"gpu0\" is running already: choose another --name, \
+                 or end it with `ctl --name gpu0 quit`";
+    assert_eq!(place.run(&["demo", "--display", "headless"]), failed(taken));
+    let other = place.run(&["demo", "--display", "headless", "--name", "b", "--frames", "1"]);
+    assert_eq!((other.code, other.stderr.as_str()), (Some(0), ""));
+    let backend = place.backend();
+    assert_eq!(place.run(&["ctl", "quit"]).code, Some(0));
+    let outcome = demo.end();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    assert!(!is_alive(backend));
+    assert!(!place.sockets().join("gpu0.sock").exists());
+}
+
+#[test]
+fn a_signal_ends_a_device_and_its_backend() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let place = Place::new();
+        let mut demo = place.demo(&["--scanout", "64x48"]);
+        let (_, _stdout) = demo.ready();
+        let backend = place.backend();
+        assert!(is_alive(backend));
+        demo.signal(signal);
+        let outcome = demo.end();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{signal:?}");
+        assert!(!is_alive(backend));
+        assert!(!place.sockets().join("gpu0.sock").exists());
+    }
+}
+
+#[test]
+fn a_killed_device_takes_its_backend_along_and_does_not_stop_the_next() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "64x48"]);
+    let (_, _stdout) = demo.ready();
+    let backend = place.backend();
+    demo.signal(Signal::KILL);
+    assert_eq!(demo.end().code, None);
+    wait_until("the backend ends", || !is_alive(backend));
+    assert!(place.sockets().join("gpu0.sock").exists(), "it had no time to tidy up");
+    assert_eq!(place.run(&["ctl", "status"]).code, Some(1));
+    let next = place.run(&["demo", "--display", "headless", "--frames", "1"]);
+    assert_eq!((next.code, next.stderr.as_str()), (Some(0), ""));
+    assert!(!place.sockets().join("gpu0.sock").exists());
+}
+
+#[test]
+fn a_backend_that_is_killed_ends_the_device_with_one_line() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "64x48"]);
+    let (_, _stdout) = demo.ready();
+    kill(place.backend(), Signal::KILL);
+    let outcome = demo.end();
+    let message = "the GPU backend is gone (signal: 9 (SIGKILL)); the device is removed";
+    assert_eq!((outcome.code, outcome.stderr), (Some(1), failed(message).stderr));
+}
+
+#[test]
+fn the_control_socket_is_its_owners() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "64x48"]);
+    let (_, _stdout) = demo.ready();
+    let directory = std::fs::symlink_metadata(place.sockets()).unwrap();
+    assert_eq!(directory.mode() & 0o7777, 0o700);
+    assert!(directory.is_dir());
+    drop(demo);
+    // A directory others may enter, or that is none of ours, is not used.
+    std::fs::set_permissions(place.sockets(), PermissionsExt::from_mode(0o755)).unwrap();
+    let outcome = place.run(&["demo", "--display", "headless", "--frames", "1"]);
+    assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1));
+    assert!(outcome.stderr.contains("open to others; remove it"), "{}", outcome.stderr);
+    std::fs::remove_dir_all(place.sockets()).unwrap();
+    let elsewhere = place.path("elsewhere");
+    std::fs::DirBuilder::new().mode(0o700).create(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, place.sockets()).unwrap();
+    let outcome = place.run(&["demo", "--display", "headless", "--frames", "1"]);
+    assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1));
+    assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 0);
+    // No directory to make it in.
+    let outcome = Running(Some(
+        place
+            .command(&["demo", "--display", "headless", "--frames", "1"])
+            .env("XDG_RUNTIME_DIR", "/nowhere")
+            .spawn()
+            .unwrap(),
+    ))
+    .end();
+    let message = "cannot make the control socket /nowhere/virtio-loopback-gpu/gpu0.sock: \
+                   No such file or directory (os error 2)";
+    assert_eq!(outcome, failed(message));
+}
+
+/// A client that says something to the control socket and reads the answer.
+fn say(path: &Path, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn bad_control_clients_do_no_harm() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "64x48"]);
+    let (_, _stdout) = demo.ready();
+    let socket = place.sockets().join("gpu0.sock");
+    for request in [
+        &b"\n"[..],
+        b"{}\n",
+        b"nonsense\n",
+        b"{\"command\":\"explode\"}\n",
+        b"{\"command\":\"screenshot\"}\n",
+        b"{\"command\":\"screenshot\",\"scanout\":-1}\n",
+        b"{\"command\":\"screenshot\",\"scanout\":99999999999}\n",
+        b"{\"command\":\"screenshot\",\"scanout\":4294967295}\n",
+        b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n",
+    ] {
+        let answer = say(&socket, request);
+        let text = String::from_utf8_lossy(request);
+        assert!(answer.starts_with("{\"error\":"), "{text}: {answer}");
+        assert_eq!(answer.lines().count(), 1, "{request:?}");
+    }
+    // What is no text is not answered.
+    assert_eq!(say(&socket, &[0xff, 0xfe, b'\n']), "");
+    // A line without end: only so much is read.
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    let _ = stream.write_all(&vec![b'a'; 4 << 20]);
+    assert_eq!(place.run(&["ctl", "status"]).code, Some(0));
+    // Clients that say nothing, or go on slowly, delay the next a little.
+    let silent = UnixStream::connect(&socket).unwrap();
+    let mut slow = UnixStream::connect(&socket).unwrap();
+    let trickle = std::thread::spawn(move || {
+        while slow.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(place.run(&["ctl", "status"]).code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    trickle.join().unwrap();
+    drop(silent);
+    assert_eq!(place.run(&["ctl", "quit"]).code, Some(0));
+    assert_eq!(demo.end().code, Some(0));
+}
+
+/// A pipe nobody reads any more.
+fn closed_pipe() -> OwnedFd {
+    rustix::pipe::pipe().unwrap().1
+}
+
+fn full() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+#[test]
+fn output_that_nobody_takes_is_no_crash() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "64x48"]);
+    let (_, _stdout) = demo.ready();
+    let commands: [&[&str]; 5] = [
+        &["ctl", "status"],
+        &["ctl", "status", "--json"],
+        &["backend", "--print-capabilities"],
+        &["demo", "--display", "headless", "--name", "other", "--frames", "1"],
+        &["--help"],
+    ];
+    for arguments in commands {
+        let mut command = place.command(arguments);
+        let outcome = Running(Some(command.stdout(closed_pipe()).spawn().unwrap())).end();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        let mut command = place.command(arguments);
+        let outcome = Running(Some(command.stdout(full()).spawn().unwrap())).end();
+        if *arguments != ["--help"] {
+            let message = "cannot write to standard output: No space left on device (os error 28)";
+            assert_eq!(outcome, failed(message), "{arguments:?}");
+        }
+    }
+    // Nor are errors that nobody wants to read.
+    for stderr in [full(), closed_pipe().into()] {
+        let mut command = place.command(&["ctl", "--name", "none", "status"]);
+        assert_eq!(Running(Some(command.stderr(stderr).spawn().unwrap())).end().code, Some(1));
+        let mut command = place.command(&["run", "--nonsense"]);
+        assert_eq!(Running(Some(command.stderr(full()).spawn().unwrap())).end().code, Some(2));
+    }
+    // And a device goes on whoever has stopped listening to it.
+    let mut command = place.command(&[
+        "demo",
+        "--display",
+        "headless",
+        "--name",
+        "third",
+        "--frames",
+        "1",
+        "--ready-fd",
+        "1",
+        "-vv",
+    ]);
+    let spawned = command.stdout(closed_pipe()).stderr(closed_pipe()).spawn().unwrap();
+    assert_eq!(Running(Some(spawned)).end().code, Some(0));
+}
+
+#[test]
+fn the_backend_program_follows_the_conventions() {
+    let place = Place::new();
+    let outcome = place.run(&["backend", "--print-capabilities"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    let capabilities: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(capabilities["type"], "gpu");
+    assert!(capabilities["features"].is_array());
+    let socket = place.path("gpu.sock");
+    let start = || {
+        let mut command = place.command(&["backend", "--socket-path", "gpu.sock"]);
+        let running = Running(Some(command.spawn().unwrap()));
+        wait_until("it listens", || socket.exists());
+        running
+    };
+    let ended = Outcome { code: Some(0), stdout: String::new(), stderr: String::new() };
+    // Ended while it waits for a front-end, and while it has one.
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut backend = start();
+        // Bound, and so listening, a moment later.
+        std::thread::sleep(Duration::from_millis(20));
+        backend.signal(signal);
+        assert_eq!(backend.end(), ended);
+        assert!(!socket.exists());
+        let mut backend = start();
+        let mut front_end = None;
+        wait_until("it accepts", || {
+            front_end = UnixStream::connect(&socket).ok();
+            front_end.is_some()
+        });
+        wait_until("the path is free", || !socket.exists());
+        backend.signal(signal);
+        assert_eq!(backend.end(), ended);
+    }
+    // A front-end that hangs up is the usual end.
+    let backend = start();
+    wait_until("it accepts", || UnixStream::connect(&socket).is_ok());
+    assert_eq!(backend.end(), ended);
+    assert!(!socket.exists());
+    // What is there is not taken away.
+    std::fs::write(&socket, "somebody's").unwrap();
+    let message = "gpu.sock exists already: remove it if no backend listens there, \
+                   or choose another path";
+    assert_eq!(place.run(&["backend", "--socket-path", "gpu.sock"]), failed(message));
+    assert_eq!(std::fs::read(&socket).unwrap(), b"somebody's");
+    let message = "cannot listen on nowhere/gpu.sock: No such file or directory (os error 2)";
+    assert_eq!(place.run(&["backend", "--socket-path", "nowhere/gpu.sock"]), failed(message));
+}
+
+#[test]
+fn a_demo_uses_a_backend_that_runs_already() {
+    let place = Place::new();
+    let socket = place.path("gpu.sock");
+    let mut command = place.command(&["backend", "--socket-path", "gpu.sock"]);
+    let backend = Running(Some(command.spawn().unwrap()));
+    wait_until("it listens", || socket.exists());
+    std::thread::sleep(Duration::from_millis(20));
+    let outcome = place.run(&[
+        "demo",
+        "--display",
+        "headless",
+        "--backend",
+        "gpu.sock",
+        "--frames",
+        "3",
+        "--scanout",
+        "320x200",
+        "--screenshot",
+        "card.png",
+    ]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    let (width, height, pixels) = png(&place.path("card.png"));
+    assert_eq!((width, height), (320, 200));
+    // Below the cursor.
+    let [_, r, g, b] = TestCard::new(320, 200).image(2).last().unwrap().to_be_bytes();
+    assert_eq!(pixels.last_chunk(), Some(&[r, g, b]));
+    let outcome = backend.end();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+}
