@@ -141,3 +141,6 @@ impl<'a> Iterator for Slices<'a> {
 impl FusedIterator for Slices<'_> {}
 
 impl<'a> GuestMemorySliceIterator<'a, ()> for Slices<'a> {}
+
+#[cfg(test)]
+mod tests;
