@@ -11,20 +11,22 @@ BUILD_TREE_PACKAGES=$(IFS=, && printf '%s' "${BUILD_PACKAGES[*]}")
 # ensure_programs — our programs in $BOX_DIR/bin. Built on this machine if its C library is not newer than the box's
 # (Debian 12 and 13), else, or with BOX_BUILD=tree, in a Debian 13 tree.
 ensure_programs() {
-    local program
+    local program built=$BOX_DIR/cargo
     mkdir -p -- "$BOX_DIR/bin"
     step "building the programs"
     if [[ ${BOX_BUILD-} = tree ]] || ! runs_in_box; then
+        # Build scripts compiled there may not run here.
+        built=$BOX_DIR/cargo-tree
         ensure_build_tree
-        with_lock "$BOX_DIR/bin.lock" build_in_tree
+        with_lock "$BOX_DIR/bin.lock" build_in_tree "$built"
     else
         need_packages "${BUILD_PACKAGES[@]}"
         with_lock "$BOX_DIR/bin.lock" quietly "$BOX_DIR/logs/programs.log" \
-            cargo build --target-dir "$BOX_DIR/cargo" "${PROGRAM_OPTIONS[@]}"
+            cargo build --target-dir "$built" "${PROGRAM_OPTIONS[@]}"
     fi
     for program in "${PROGRAMS[@]}"; do
-        cmp -s -- "$BOX_DIR/cargo/release/$program" "$BOX_DIR/bin/$program" ||
-            install -m 755 -- "$BOX_DIR/cargo/release/$program" "$BOX_DIR/bin/$program"
+        cmp -s -- "$built/release/$program" "$BOX_DIR/bin/$program" ||
+            install -m 755 -- "$built/release/$program" "$BOX_DIR/bin/$program"
     done
 }
 
@@ -48,7 +50,7 @@ make_build_tree() {
     printf '%s\n' "$key" >"$dir.stamp"
 }
 
-# build_in_tree — with this machine's Rust toolchain and crates; the tree needs no network.
+# build_in_tree TARGET-DIR — with this machine's Rust toolchain and crates; the tree needs no network.
 build_in_tree() {
     local toolchain home=${CARGO_HOME:-$HOME/.cargo}
     toolchain=$(rustc --print sysroot)
@@ -56,5 +58,5 @@ build_in_tree() {
     cargo fetch --locked --quiet
     quietly "$BOX_DIR/logs/programs.log" in_tree "$BOX_CACHE/build" --bind "$toolchain" --bind "$home" --bind "$TOP" \
         env "CARGO_HOME=$home" "RUSTC=$toolchain/bin/rustc" "$toolchain/bin/cargo" build --offline \
-        --manifest-path "$TOP/Cargo.toml" --target-dir "$BOX_DIR/cargo" "${PROGRAM_OPTIONS[@]}"
+        --manifest-path "$TOP/Cargo.toml" --target-dir "$1" "${PROGRAM_OPTIONS[@]}"
 }
