@@ -35,9 +35,10 @@ clock_parameters() {
     printf 'tsc=reliable tsc_early_khz=%s' "$("$program")"
 }
 
-# new_run — makes a run's directory, named like its log, and prints it.
+# new_run — makes a run's directory, named like its log, and prints it. What is a week old goes.
 new_run() {
     mkdir -p -- "$BOX_DIR/runs" "$BOX_DIR/logs"
+    find "$BOX_DIR/runs" "$BOX_DIR/logs" -mindepth 1 -mtime +7 -delete
     mktemp -d "$BOX_DIR/runs/$(date +%m%d-%H%M%S).XXXX"
 }
 
@@ -73,7 +74,12 @@ run_command() {
     QEMU+=(-chardev "file,id=out,path=$run/out" -device "virtserialport,chardev=out,name=box.out"
         -chardev "file,id=err,path=$run/err" -device "virtserialport,chardev=err,name=box.err")
     timeout --foreground --kill-after=5 "$limit" "${QEMU[@]}" "${box_qemu_arguments[@]}" \
-        </dev/null >"$run/qemu.log" 2>&1 || status=$?
+        </dev/null >"$run/qemu.log" 2>&1 &
+    qemu_pid=$!
+    # In the background, so that the machine ends with this script when that is interrupted.
+    trap 'kill "$qemu_pid" 2>/dev/null || true' EXIT
+    wait "$qemu_pid" || status=$?
+    trap - EXIT
     wait "${readers[@]}"
     judge "$run" "$status" "$limit"
 }
