@@ -86,6 +86,12 @@ impl Device {
         }
     }
 
+    /// The display's socket, to see whether it has answered.
+    #[cfg(fuzzing)]
+    pub fn display_socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.display.socket()
+    }
+
     /// Handles what the driver has put on a queue. `true`: there is more, come again.
     pub fn process_queue(&mut self, index: u16) -> bool {
         let more = self.process_turn(index);
