@@ -128,6 +128,25 @@ fn a_cursor_moves_and_hides() {
 }
 
 #[test]
+fn a_thousand_flushes_at_once_stop_neither_queue() {
+    let mut device = Device::start(&["64x48"]);
+    let mut gpu = start(&mut device, ALL);
+    let buffer = gpu.create_buffer(BufferSpec::new(BufferKind::Blob, 64, 48, Format::B8g8r8x8));
+    let buffer = buffer.unwrap();
+    gpu.show_buffer(0, &buffer).unwrap();
+    for round in 1..=5 {
+        for _ in 0..1000 {
+            gpu.submit_flush(buffer.resource_id(), buffer.rect(), false).unwrap();
+        }
+        gpu.control().kick().unwrap();
+        gpu.move_cursor(0, (round, round)).unwrap();
+        gpu.finish().unwrap();
+    }
+    assert_eq!(device.display.statistics(0).unwrap().updates, 5000);
+    device.stop().unwrap();
+}
+
+#[test]
 fn the_last_frame_stays_when_a_scanout_goes_off_and_its_memory_away() {
     for kind in [BufferKind::Blob, BufferKind::Classic] {
         let mut device = Device::start(&["160x100"]);

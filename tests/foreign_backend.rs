@@ -151,7 +151,7 @@ fn a_child_that_cannot_be_started_is_told_of_with_its_path() {
         let start = matches!(
             &error,
             AdapterError::Process(BackendProcessError::Start { program: path, .. })
-                if path == Path::new(program)
+                if path.as_path() == Path::new(program)
         );
         assert!(start && line(&error).contains(program), "{error:?}");
     }

@@ -309,6 +309,34 @@ fn a_display_that_is_found_silent_returns_its_flushes() {
 }
 
 #[test]
+fn a_display_that_hangs_is_left_alone_until_it_answers() {
+    let (display, front_end, mut gpu, id) = latching();
+    submit_flushes(&mut gpu, id, 2);
+    receive_updates(&display, 2);
+    // The driver does not hang with the display, and whatever it does next needs no answer.
+    assert_eq!(returned_within(&mut gpu, Duration::from_secs(3)), 2);
+    for _ in 0..300 {
+        gpu.flush(id, rect(0, 0, 8, 8)).unwrap();
+    }
+    gpu.move_cursor(0, (1, 2)).unwrap();
+    answer_updates(&display, 2);
+    // It has missed all of that, and is shown what is on its scanout now.
+    let Request::MemoryScanout(off, None) = display.receive() else { panic!("not off") };
+    assert_eq!((off.scanout_id, off.width), (0, 0));
+    display.reply(request::MEMORY_SCANOUT, &[]);
+    let Request::MemoryScanout(scanout, None) = display.receive() else { panic!("no scanout") };
+    assert_eq!((scanout.scanout_id, scanout.width, scanout.height), (0, 8, 8));
+    receive_updates(&display, 1);
+    answer_updates(&display, 1);
+    submit_flushes(&mut gpu, id, 1);
+    receive_updates(&display, 1);
+    answer_updates(&display, 1);
+    assert_eq!(returned(&mut gpu), 1);
+    drop((gpu, display));
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
 fn a_second_display_socket_replaces_the_first() {
     let (first, front_end, mut gpu, id) = latching();
     submit_flushes(&mut gpu, id, 3);

@@ -7,7 +7,7 @@ use virtio_loopback_gpu::gpu::wire::Format;
 
 use crate::common::{Device, TIMEOUT};
 use crate::copy_target::CopyTarget;
-use crate::process::Process;
+use crate::process::{Process, on_one_processor};
 use crate::report::{Row, Samples, Target};
 
 /// Frames of the classic path at each size; as many copies.
@@ -128,6 +128,10 @@ fn classic_at((width, height): (u32, u32)) -> Row {
 
 /// Processor time of adapter and backend for a page flip between guest blobs, large against small.
 pub fn blob() -> Vec<Row> {
+    on_one_processor(blob_on_one_processor)
+}
+
+fn blob_on_one_processor() -> Vec<Row> {
     let sizes = [(640, 480), (3840, 2160)];
     let mut sessions = sizes.map(|size| Session::start(BufferKind::Blob, 2, size));
     let (mut times, mut ratios) = (<[Samples; 2]>::default(), Samples::default());

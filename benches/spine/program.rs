@@ -78,11 +78,7 @@ pub fn rest() -> Vec<Row> {
     let adapter = Process(program.child.id());
     let backend = adapter.children();
     let [backend] = backend[..] else { panic!("one backend, not {backend:?}") };
-    let deadline = Instant::now() + TIMEOUT;
-    while adapter.thread_names().iter().any(|name| name == "driver") {
-        assert!(Instant::now() < deadline, "the driver does not end");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    program.wait_for_driver();
     // What the last frame has set going comes to an end.
     std::thread::sleep(Duration::from_millis(500));
     let spent = || {
@@ -148,10 +144,20 @@ impl Program {
         assert_eq!(line, format!("ready {name}\n"));
         Self { child, ready_after, _output: output }
     }
+
+    /// Waits until the driver has drawn its frame: its thread ends then.
+    fn wait_for_driver(&self) {
+        let deadline = Instant::now() + TIMEOUT;
+        while Process(self.child.id()).thread_names().iter().any(|name| name == "driver") {
+            assert!(Instant::now() < deadline, "the driver does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
+        self.wait_for_driver();
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();

@@ -12,6 +12,7 @@
 #include <linux/module.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
+#include <linux/workqueue.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "virtio_loopback needs Linux 6.1 or later"
@@ -83,6 +84,16 @@ static inline void vlb_vm_flags_set(struct vm_area_struct *vma,
 	vm_flags_set(vma, flags);
 #else
 	vma->vm_flags |= flags;
+#endif
+}
+
+/* Waits for what schedule_work() has queued: on system_wq until 6.17. */
+static inline void vlb_flush_schedule_work(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	__flush_workqueue(system_percpu_wq);
+#else
+	__flush_workqueue(system_wq);
 #endif
 }
 

@@ -3,14 +3,19 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include "compat.h"
-#include <linux/cpu.h>
-#include <linux/percpu.h>
+#include <linux/completion.h>
+#include <linux/refcount.h>
+#include <linux/slab.h>
 #include <linux/virtio_ring.h>
 #include "internal.h"
 
 /* How long a reset waits for the driver to reap what was completed. */
 #define REAP_TRIES	10
 #define REAP_STEP	(HZ / 10)
+
+/* How often, and how long, it waits for the work items that do that. */
+#define FLUSH_ROUNDS	3
+#define FLUSH_TIMEOUT	(2 * HZ)
 
 static void vlb_get(struct virtio_device *vdev, unsigned int offset, void *buf,
 		    unsigned int len)
@@ -129,31 +134,56 @@ static bool wait_for_reaping(struct vlb_device *dev)
 	return false;
 }
 
-static void nothing(struct work_struct *work)
+/**
+ * struct vlb_flush - waiting for work items of the driver
+ * @work: waits for them
+ * @done: they have ended
+ * @refs: @work and who waits for @done
+ */
+struct vlb_flush {
+	struct work_struct work;
+	struct completion done;
+	refcount_t refs;
+};
+
+static void put_flush(struct vlb_flush *flush)
 {
+	if (refcount_dec_and_test(&flush->refs))
+		kfree(flush);
+}
+
+static void flush_driver_work(struct work_struct *work)
+{
+	struct vlb_flush *flush = container_of(work, struct vlb_flush, work);
+	int round;
+
+	/* reaping queues the freeing of objects, and that may free more */
+	for (round = 0; round < FLUSH_ROUNDS; round++)
+		vlb_flush_schedule_work();
+	complete(&flush->done);
+	put_flush(flush);
 }
 
 /*
- * virtio_gpu reaps in a work item that it does not flush after the reset, and
- * unmaps at the item's beginning. Work items of one CPU start one after the
- * other unless they sleep, so behind this one the item has ended.
+ * virtio_gpu reaps in a work item of the system's queue, and it has flushed
+ * that item before the reset: after the reset it frees what the item uses. So
+ * the items that our interrupts caused have to end here. Flushing a queue that
+ * others use may take long, or wait for a lock that our caller holds: hence at
+ * a distance and with a limit.
  */
 static void let_driver_work_end(void)
 {
-	struct work_struct __percpu *works = alloc_percpu(struct work_struct);
-	int cpu;
+	struct vlb_flush *flush = kmalloc(sizeof(*flush), GFP_KERNEL);
 
-	if (!works)
+	if (!flush)
 		return;
-	cpus_read_lock();
-	for_each_online_cpu(cpu) {
-		INIT_WORK(per_cpu_ptr(works, cpu), nothing);
-		schedule_work_on(cpu, per_cpu_ptr(works, cpu));
-	}
-	for_each_online_cpu(cpu)
-		flush_work(per_cpu_ptr(works, cpu));
-	cpus_read_unlock();
-	free_percpu(works);
+	INIT_WORK(&flush->work, flush_driver_work);
+	init_completion(&flush->done);
+	refcount_set(&flush->refs, 2);
+	queue_work(vlb_drain_wq, &flush->work);
+	if (!wait_for_completion_timeout(&flush->done, FLUSH_TIMEOUT))
+		pr_warn("work items of the driver take long to end\n");
+	put_flush(flush);
 }
 
 /*

@@ -279,6 +279,18 @@ fn agree(stream: UnixStream, options: &Options) -> Result<(FrontEnd, DeviceConfi
     Ok((front_end, config))
 }
 
+/// What the driver is offered of a backend's features. vhost-device-gpu offers blobs and contexts
+/// with VIRGL and dies of the first command that uses them, so of a backend that is not ours they
+/// are not believed.
+fn offered(options: &Options, features: u64) -> u64 {
+    let virgl = 1 << wire::feature::VIRGL;
+    let doubtful = 1 << wire::feature::RESOURCE_BLOB | 1 << wire::feature::CONTEXT_INIT;
+    match options.backend {
+        BackendChoice::Socket(_) if features & virgl != 0 => features & !doubtful,
+        _ => features,
+    }
+}
+
 fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig, AdapterError> {
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
@@ -293,7 +305,7 @@ fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig
         name: options.name.clone(),
         device_id: wire::DEVICE_ID,
         vendor_id: VENDOR_ID,
-        features: front_end.features() | 1 << VIRTIO_F_ACCESS_PLATFORM,
+        features: offered(options, front_end.features()) | 1 << VIRTIO_F_ACCESS_PLATFORM,
         queue_sizes: QUEUE_SIZES.to_vec(),
         config: config.as_bytes().to_vec(),
     })

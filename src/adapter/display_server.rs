@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Rect};
+use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Frame, Rect};
 use zerocopy::IntoBytes;
 
 use super::modes::Modes;
@@ -163,8 +163,8 @@ impl DisplayServer {
             self.memory.drop_copy(scanout.scanout_id);
             return Ok(self.display.set_scanout(scanout.scanout_id, None)?);
         }
-        let frame = self.memory.copied_frame(scanout)?;
-        Ok(self.display.set_scanout(scanout.scanout_id, Some(frame))?)
+        let frame = self.memory.copied_frame(scanout);
+        self.show(scanout.scanout_id, frame)
     }
 
     fn update(&self, update: Update, pixels: &[u8]) -> Result<(), ScanoutError> {
@@ -177,11 +177,11 @@ impl DisplayServer {
         scanout: &DmabufScanout,
         fd: Option<std::os::fd::OwnedFd>,
     ) -> Result<(), ScanoutError> {
-        let frame = match fd {
-            Some(fd) => Some(self.memory.dmabuf_frame(scanout, &fd)?),
-            None => None,
+        let Some(fd) = fd else {
+            return Ok(self.display.set_scanout(scanout.scanout_id, None)?);
         };
-        Ok(self.display.set_scanout(scanout.scanout_id, frame)?)
+        let frame = self.memory.dmabuf_frame(scanout, &fd);
+        self.show(scanout.scanout_id, frame)
     }
 
     fn memory_scanout(
@@ -194,8 +194,20 @@ impl DisplayServer {
             self.reply(request::MEMORY_SCANOUT, &[]);
             return Ok(result?);
         }
-        let frame = self.memory.memory_frame(scanout, fd)?;
-        Ok(self.display.set_scanout(scanout.scanout_id, Some(frame))?)
+        let frame = self.memory.memory_frame(scanout, fd);
+        self.show(scanout.scanout_id, frame)
+    }
+
+    /// Shows a frame. One that cannot be shown ends the one before all the same: the backend
+    /// counts that as replaced, and its memory may become something else.
+    fn show(&self, scanout: u32, frame: Result<Frame, ScanoutError>) -> Result<(), ScanoutError> {
+        match frame {
+            Ok(frame) => Ok(self.display.set_scanout(scanout, Some(frame))?),
+            Err(error) => {
+                self.display.set_scanout(scanout, None)?;
+                Err(error)
+            }
+        }
     }
 
     fn buffer_update(&self, update: Update) -> Result<(), ScanoutError> {

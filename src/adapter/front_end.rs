@@ -17,8 +17,9 @@ use crate::gpu::wire;
 
 /// Ring features that the module's shadow virtqueues carry (bits 28, 29 and 32).
 const RING_FEATURES: u64 = 1 << 28 | 1 << 29 | 1 << 32;
-/// Feature bits of the device itself.
-const DEVICE_FEATURES: u64 = (1 << 24) - 1;
+/// Feature bits of the device itself that the adapter knows: VIRGL, EDID, RESOURCE_UUID,
+/// RESOURCE_BLOB and CONTEXT_INIT. Later ones may come with config space fields.
+const DEVICE_FEATURES: u64 = (1 << 5) - 1;
 
 /// Why the backend cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -27,16 +27,19 @@ use super::display::DisplayClient;
 use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
-use super::vring::Vring;
+use super::vring::{BATCH, Vring};
 use crate::gpu::{self, Gpu, Renderer, wire};
+
+/// How long a flush waits for the display. The kernel's driver waits for 50 ms at most.
+const DISPLAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Transport features of the rings.
 const RING_FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
 
-/// Chains of a queue that are handled before the event loop looks at the other sources again, and
+/// Batches of chains that are handled before the event loop looks at the other sources again, and
 /// how long that may take: a driver's largest copies take long, and there can be a ring full of them.
-const CHAINS_PER_TURN: usize = 256;
+const BATCHES_PER_TURN: usize = 16;
 const TURN: Duration = Duration::from_millis(20);
 
 /// Everything the backend owns.
@@ -44,13 +47,13 @@ const TURN: Duration = Duration::from_millis(20);
 pub struct Device {
     gpu: Gpu,
     display: DisplayClient,
-    memory: Memory,
+    memory: Arc<Memory>,
     vrings: [Vring; wire::QUEUE_COUNT],
     acked_features: u64,
     held: HeldChains,
+    /// When the display last answered, or began to owe an answer.
+    heard: Instant,
     poll: Arc<Poll>,
-    /// How long to look for further chains before sleeping.
-    busy_poll: Duration,
 }
 
 impl Device {
@@ -59,12 +62,12 @@ impl Device {
         Ok(Self {
             gpu: Gpu::new(limits, Renderer::TwoD),
             display: DisplayClient::new(Arc::clone(&poll)),
-            memory: Memory::default(),
+            memory: Arc::default(),
             vrings: [Vring::new()?, Vring::new()?],
             acked_features: 0,
             held: HeldChains::default(),
+            heard: Instant::now(),
             poll,
-            busy_poll: busy_poll(),
         })
     }
 
@@ -91,23 +94,36 @@ impl Device {
         let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
         // A queue whose entries all wait for the display goes on when the display answers.
         vring.is_running()
-            && !is_full(&self.held, vring)
-            && (more || vring.wait_for_more(self.memory.guest(), self.busy_poll))
+            && room(index, &self.held, vring, &self.display) > 0
+            && (more || vring.ask_for_kick(&self.memory))
     }
 
-    /// One turn's worth of chains. `true`: the turn ended before the chains did.
+    /// One turn's worth of chains. `true`: the turn ended before the chains did, as far as is known.
     fn process_turn(&mut self, index: u16) -> bool {
-        let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return false };
-        let memory = self.memory.guest();
         let start = coarse_now();
-        let mut returned = false;
-        let mut more = true;
-        for _ in 0..CHAINS_PER_TURN {
-            let chain = (!is_full(&self.held, vring)).then(|| vring.next_chain(memory)).flatten();
-            let Some(chain) = chain else {
-                more = false;
+        let more = (0..BATCHES_PER_TURN).all(|_| self.process_batch(index, start) == BATCH);
+        // Once per turn: a driver that is woken for the first of many answers sleeps for the next.
+        if let Some(vring) = self.vrings.get_mut(usize::from(index)) {
+            vring.notify(&self.memory);
+        }
+        more
+    }
+
+    /// Handles the next chains of a queue. Returns how many: fewer than [`BATCH`] when there are no
+    /// more, or the time of the turn that began at `start` is over.
+    fn process_batch(&mut self, index: u16, start: Duration) -> usize {
+        let Some(vring) = self.vrings.get_mut(usize::from(index)) else { return 0 };
+        let memory = &*self.memory;
+        let chains = vring.take_chains(memory, room(index, &self.held, vring, &self.display));
+        let taken = chains.iter().flatten().count();
+        let mut handled = 0;
+        for chain in chains.into_iter().flatten() {
+            let late = handled > 0 && coarse_now().saturating_sub(start) >= TURN;
+            let full = index == wire::CONTROL_QUEUE && self.display.is_full();
+            if late || full || !vring.is_running() {
+                vring.untake_chains(taken - handled);
                 break;
-            };
+            }
             let head = chain.head_index();
             let completion = if index == wire::CONTROL_QUEUE {
                 self.gpu.control(chain, &mut self.display)
@@ -117,19 +133,16 @@ impl Device {
             let written = completion.written;
             let updates = self.display.take_updates();
             if updates > 0 && index == wire::CONTROL_QUEUE {
+                if self.held.is_empty() {
+                    self.heard = Instant::now();
+                }
                 self.held.hold(head, written, updates);
             } else {
                 vring.add_used(memory, head, written);
-                returned = true;
             }
-            if coarse_now().saturating_sub(start) >= TURN {
-                break;
-            }
+            handled += 1;
         }
-        if returned {
-            vring.notify(memory);
-        }
-        more
+        handled
     }
 
     /// Whether chains could be returned without hearing from the display: it answered while
@@ -142,26 +155,46 @@ impl Device {
     /// Returns the chains whose flush the display has latched. `readable`: the display has sent
     /// something.
     pub fn collect_updates(&mut self, readable: bool) {
+        self.heard = Instant::now();
         let latched = self.display.collect(readable);
         let mut done: Vec<_> = (0..latched).filter_map(|_| self.held.answered()).collect();
         if !self.display.is_connected() {
             done.extend(self.held.abandon());
         }
         self.return_chains(done);
+        if self.display.recover() {
+            self.gpu.show_again(&mut self.display);
+            self.held.expect_orphans(self.display.take_updates());
+        }
+    }
+
+    /// How long to wait for the display before its chains go back without it.
+    #[must_use]
+    pub fn display_patience(&self) -> Option<Duration> {
+        (!self.held.is_empty()).then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
+    }
+
+    /// Returns the chains that wait for a display that hangs: the driver's tasks must not hang with
+    /// it. `true`: there were some.
+    pub fn give_up_waiting(&mut self) -> bool {
+        let late = self.heard.elapsed() >= DISPLAY_PATIENCE || self.display.is_stalled();
+        if self.held.is_empty() || !late {
+            return false;
+        }
+        self.display.stall();
+        let chains = self.held.release();
+        self.return_chains(chains);
+        true
     }
 
     /// Gives chains of the control queue back to the driver.
     fn return_chains(&mut self, chains: impl IntoIterator<Item = HeldChain>) {
-        let memory = self.memory.guest();
+        let memory = &*self.memory;
         let [control, _] = &mut self.vrings;
-        let mut returned = false;
         for chain in chains {
             control.add_used(memory, chain.head, chain.written);
-            returned = true;
         }
-        if returned {
-            control.notify(memory);
-        }
+        control.notify(memory);
     }
 
     fn stop_vring(&mut self, index: usize) {
@@ -178,26 +211,22 @@ impl Device {
     }
 }
 
-/// Most drivers submit again as soon as they have seen an answer: for a few microseconds it is
-/// cheaper to look for that than to sleep and be woken. Not where driver and backend share the only
-/// processor.
-fn busy_poll() -> Duration {
-    match std::thread::available_parallelism() {
-        Ok(processors) if processors.get() > 1 => Duration::from_micros(10),
-        _ => Duration::ZERO,
-    }
-}
-
 /// A clock that costs next to nothing to read and ticks every few milliseconds.
 fn coarse_now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     Duration::try_from(now).unwrap_or_default()
 }
 
-/// Whether every entry of the control queue may be waiting for the display: then the driver gets no
-/// more in, whatever it writes to its ring.
-fn is_full(held: &HeldChains, vring: &Vring) -> bool {
-    held.len() >= usize::from(vring.queue.size())
+/// How many chains may be taken from a queue. The control queue has to wait for the display when
+/// that owes enough answers, or when every entry of the ring may be waiting for one: then the driver
+/// gets no more in, whatever it writes there.
+fn room(index: u16, held: &HeldChains, vring: &Vring, display: &DisplayClient) -> usize {
+    let size = usize::from(vring.queue.size());
+    match index {
+        wire::CONTROL_QUEUE if display.is_full() => 0,
+        wire::CONTROL_QUEUE => size.saturating_sub(held.len()),
+        _ => size,
+    }
 }
 
 fn unsupported<T>(what: &'static str) -> VhostUserResult<T> {
@@ -252,8 +281,8 @@ impl VhostUserBackendReqHandlerMut for Device {
         files: Vec<File>,
         _: Option<bool>,
     ) -> VhostUserResult<Option<Vec<VhostUserMemoryRegionBase>>> {
-        self.memory = Memory::map(table, files)?;
-        self.display.set_memory(&self.memory);
+        self.memory = Arc::new(Memory::map(table, files)?);
+        self.display.set_memory(Arc::clone(&self.memory));
         Ok(None)
     }
 
@@ -305,7 +334,7 @@ impl VhostUserBackendReqHandlerMut for Device {
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> VhostUserResult<()> {
         self.stop_vring(usize::from(index));
-        let memory = self.memory.guest();
+        let memory = &*self.memory;
         let vring = self.vrings.get_mut(usize::from(index)).ok_or(VhostUserError::InvalidParam)?;
         let Some(kick) = fd else { return Ok(()) };
         // A ring starts with its kick eventfd; its used index tells how far it was served.

@@ -10,7 +10,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use zerocopy::FromBytes;
 
 use super::memory::Memory;
@@ -24,17 +23,25 @@ use crate::vhost_gpu::message::{
 };
 use crate::vhost_gpu::{ChannelError, Client, ClientError};
 
+/// Answers the display may owe before the control queue waits for it. Far fewer than make either
+/// side's socket buffer full, whatever a chain adds.
+const MAX_UNANSWERED: usize = 64;
+
 /// The connection to the display, or none.
 #[derive(Debug)]
 pub struct DisplayClient {
     client: Option<Client>,
     /// Waits for the client's socket.
     poll: Arc<Poll>,
-    memory: GuestMemoryMmap,
+    memory: Arc<Memory>,
     /// Updates sent since [`DisplayClient::take_updates`] that will be answered.
     updates: usize,
     /// Which scanouts are shown through `MEMORY_SCANOUT`.
     mapped: [bool; MAX_SCANOUTS],
+    /// Which scanouts the front-end was told to show at all.
+    shown: [bool; MAX_SCANOUTS],
+    /// The front-end hangs: it is told nothing until it answers again.
+    stalled: bool,
     /// Files the front-end has mapped, by their number there, as long as a resource has them.
     files: HashMap<u64, Weak<File>>,
     /// Rows on their way into an `UPDATE`.
@@ -48,9 +55,11 @@ impl DisplayClient {
         Self {
             client: None,
             poll,
-            memory: GuestMemoryMmap::default(),
+            memory: Arc::default(),
             updates: 0,
             mapped: [false; MAX_SCANOUTS],
+            shown: [false; MAX_SCANOUTS],
+            stalled: false,
             files: HashMap::new(),
             rows: Vec::new(),
         }
@@ -60,6 +69,8 @@ impl DisplayClient {
     pub fn connect(&mut self, stream: UnixStream) {
         self.disconnect();
         self.mapped = [false; MAX_SCANOUTS];
+        self.shown = [false; MAX_SCANOUTS];
+        self.stalled = false;
         self.files.clear();
         match Client::connect(stream) {
             Ok(client) => match self.poll.add(client.as_fd(), Source::Display, Trigger::Level) {
@@ -98,8 +109,8 @@ impl DisplayClient {
     }
 
     /// The driver's memory, which scanouts may lie in.
-    pub fn set_memory(&mut self, memory: &Memory) {
-        self.memory = memory.guest().clone();
+    pub fn set_memory(&mut self, memory: Arc<Memory>) {
+        self.memory = memory;
     }
 
     /// How many of the updates sent since the last call will be answered.
@@ -111,16 +122,47 @@ impl DisplayClient {
     pub fn collect(&mut self, readable: bool) -> usize {
         let mut latched = 0;
         let mut readable = readable;
-        while let Some(Some(_)) =
-            self.with_client(|client| client.collect(std::mem::take(&mut readable)))
+        while let Some(Some(_)) = self.call(|client| client.collect(std::mem::take(&mut readable)))
         {
             latched += 1;
         }
         latched
     }
 
+    /// Tells the front-end nothing until it answers again.
+    pub fn stall(&mut self) {
+        if !std::mem::replace(&mut self.stalled, true) {
+            log::warn!("the display hangs; the device goes on without it");
+        }
+    }
+
+    /// Whether the front-end hangs.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled && self.is_connected()
+    }
+
+    /// After something was collected: whether a front-end that hung has caught up. Its scanouts are
+    /// off then, and have to be shown again.
+    pub fn recover(&mut self) -> bool {
+        let owes = self.client.as_ref().is_none_or(|client| client.unanswered() > 0);
+        if !self.stalled || owes {
+            return false;
+        }
+        self.stalled = false;
+        for scanout in 0..MAX_SCANOUTS {
+            if self.shown.get(scanout).copied().unwrap_or(false) {
+                self.set_scanout(scanout as u32, None);
+            }
+        }
+        !self.stalled
+    }
+
     /// Lets the front-end forget the files of resources that are no more.
     pub fn release_files(&mut self) {
+        if self.files.is_empty() {
+            return;
+        }
         let mut files = std::mem::take(&mut self.files);
         for (buffer, _) in files.extract_if(|_, file| file.strong_count() == 0) {
             let _ = self.with_client(|client| client.memory_release(buffer));
@@ -128,13 +170,23 @@ impl DisplayClient {
         self.files = files;
     }
 
-    /// Runs `call` with the client; a client that failed is dropped and the display with it.
+    /// As [`DisplayClient::call`], but a front-end that hangs is not called.
     fn with_client<T>(
         &mut self,
         call: impl FnOnce(&mut Client) -> Result<T, ClientError>,
     ) -> Option<T> {
+        if self.stalled { None } else { self.call(call) }
+    }
+
+    /// Runs `call` with the client; a client that failed is dropped and the display with it.
+    fn call<T>(&mut self, call: impl FnOnce(&mut Client) -> Result<T, ClientError>) -> Option<T> {
         match call(self.client.as_mut()?) {
             Ok(value) => Some(value),
+            // A display that hangs for a while costs an answer, not the display.
+            Err(ClientError::Slow { .. }) => {
+                self.stall();
+                None
+            }
             Err(error) => {
                 match &error {
                     // As all displays do in the end.
@@ -147,8 +199,15 @@ impl DisplayClient {
         }
     }
 
-    fn has(&self, feature: u64) -> bool {
-        self.client.as_ref().is_some_and(|client| client.features() & feature != 0)
+    fn has(&mut self, feature: u64) -> bool {
+        self.with_client(Client::features).is_some_and(|features| features & feature != 0)
+    }
+
+    /// Whether the display owes so many answers that it gets no more to do.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let owed = self.client.as_ref().map_or(0, Client::unanswered);
+        owed >= MAX_UNANSWERED && !self.stalled
     }
 
     fn show_memory(&mut self, scanout_id: u32, source: &ScanoutSource) -> Option<()> {
@@ -171,21 +230,12 @@ impl DisplayClient {
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }
             PixelMemory::Guest { address, length } => {
-                let (file_offset, end) = self.locate(*address, *length)?;
+                let (file_offset, end) = self.memory.locate(*address, *length)?;
                 message.offset = message.offset.checked_add(file_offset)?;
                 message.size = end.checked_sub(message.offset)?;
                 self.with_client(|client| client.memory_scanout(message, None))
             }
         }
-    }
-
-    /// Where in its file a range of the driver's memory starts and ends, if it lies in one region.
-    fn locate(&self, address: u64, length: u64) -> Option<(u64, u64)> {
-        use vm_memory::GuestMemoryRegion;
-        let (region, inside) = self.memory.to_region_addr(GuestAddress(address))?;
-        let start = region.file_offset()?.start().checked_add(inside.0)?;
-        let end = start.checked_add(length)?;
-        (inside.0.checked_add(length)? <= region.len()).then_some((start, end))
     }
 
     /// Sends pixels in as many messages as their size needs.
@@ -200,7 +250,7 @@ impl DisplayClient {
             let mut rows = std::mem::take(&mut self.rows);
             rows.clear();
             let update = Update { scanout_id, x: part.x, y: part.y, width: part.width, height };
-            let read = source.read_rect(&self.memory, part, &mut rows).ok();
+            let read = source.read_rect(&*self.memory, part, &mut rows).ok();
             let sent = read.and_then(|()| {
                 gpu::to_xrgb(source.format, &mut rows);
                 self.with_client(|client| client.update(update, &rows))
@@ -232,6 +282,12 @@ impl Display for DisplayClient {
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
+        if self.stalled {
+            return;
+        }
+        if let Some(shown) = self.shown.get_mut(scanout as usize) {
+            *shown = source.is_some();
+        }
         let maps = self.has(F_MEMORY_SCANOUT);
         let mapped = self
             .mapped

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::connection::{Connection, ConnectionError, Message};
 use super::device::Device;
@@ -55,8 +56,12 @@ impl Server {
     fn run(&mut self) -> Result<(), EventLoopError> {
         let mut ready = Vec::with_capacity(8);
         loop {
-            let block = !self.busy.contains(&true);
-            self.poll.wait(&mut ready, block)?;
+            let timeout = if self.busy.contains(&true) {
+                Some(Duration::ZERO)
+            } else {
+                self.device().display_patience()
+            };
+            self.poll.wait(&mut ready, timeout)?;
             for event in ready.drain(..) {
                 match Source::of(&event) {
                     Source::Stop => return Ok(()),
@@ -64,6 +69,9 @@ impl Server {
                     Source::Display => self.serve_display(),
                     Source::Queue(index) => self.mark_busy(index),
                 }
+            }
+            if self.device().give_up_waiting() {
+                self.mark_busy(wire::CONTROL_QUEUE);
             }
             self.serve_queues();
         }

@@ -2,52 +2,60 @@
 
 use std::fs::File;
 use std::io;
+use std::iter::FusedIterator;
 
 use vhost::vhost_user::Error as VhostUserError;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+use vm_memory::guest_memory::GuestMemorySliceIterator;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemory, GuestMemoryError, GuestMemoryMmap, MmapRegion,
+    Permissions, VolatileMemory, VolatileSlice,
+};
 
-/// Mapped memory regions with the files behind them.
+/// Mapped memory regions with the files behind them, addressed as the driver does.
+///
+/// Every ring entry, descriptor and request is found through it, a dozen times per command. There
+/// are few regions, mostly one, so that a walk through them is quicker than
+/// [`GuestMemoryMmap`]'s search.
 #[derive(Debug, Default)]
 pub struct Memory {
-    mapped: GuestMemoryMmap,
     regions: Vec<Region>,
 }
 
 /// One region of the memory table.
 #[derive(Debug)]
 struct Region {
-    user_addr: u64,
     guest_addr: u64,
-    size: u64,
+    user_addr: u64,
+    mapping: MmapRegion,
 }
 
 impl Memory {
     /// Maps a memory table (`SET_MEM_TABLE`).
     pub fn map(table: &[VhostUserMemoryRegion], files: Vec<File>) -> Result<Self, VhostUserError> {
-        let mut regions = Vec::with_capacity(table.len());
-        let mut mapped = Vec::with_capacity(table.len());
+        let mut memory = Self { regions: Vec::with_capacity(table.len()) };
         for (entry, file) in table.iter().zip(files) {
             // Fields of a packed structure are copied out before use.
             let (guest_addr, size) = (entry.guest_phys_addr, entry.memory_size);
             let (user_addr, offset) = (entry.user_addr, entry.mmap_offset);
+            if memory.overlaps(guest_addr, size) {
+                return Err(VhostUserError::InvalidParam);
+            }
             let length = usize::try_from(size).map_err(|_| VhostUserError::InvalidParam)?;
-            let region = MmapRegion::from_file(FileOffset::new(file, offset), length)
+            let mapping = MmapRegion::from_file(FileOffset::new(file, offset), length)
                 .map_err(|error| VhostUserError::ReqHandlerError(io::Error::other(error)))?;
-            let region = GuestRegionMmap::new(region, GuestAddress(guest_addr))
-                .ok_or(VhostUserError::InvalidParam)?;
-            mapped.push(region);
-            regions.push(Region { user_addr, guest_addr, size });
+            memory.regions.push(Region { guest_addr, user_addr, mapping });
         }
-        let mapped = GuestMemoryMmap::from_regions(mapped)
-            .map_err(|error| VhostUserError::ReqHandlerError(io::Error::other(error)))?;
-        Ok(Self { mapped, regions })
+        Ok(memory)
     }
 
-    /// The mapped memory, addressed as the driver does.
-    #[must_use]
-    pub fn guest(&self) -> &GuestMemoryMmap {
-        &self.mapped
+    /// Whether a further region shares addresses with the others, or leaves the address space.
+    fn overlaps(&self, guest_addr: u64, size: u64) -> bool {
+        let Some(end) = guest_addr.checked_add(size) else { return true };
+        // The sum was checked when the other region was.
+        self.regions
+            .iter()
+            .any(|other| guest_addr < other.guest_addr + other.size() && other.guest_addr < end)
     }
 
     /// The driver's address for one of the front-end's own address space, as vring addresses are.
@@ -55,7 +63,84 @@ impl Memory {
     pub fn guest_address(&self, user_addr: u64) -> Option<u64> {
         self.regions.iter().find_map(|region| {
             let offset = user_addr.checked_sub(region.user_addr)?;
-            (offset < region.size).then(|| region.guest_addr.checked_add(offset)).flatten()
+            (offset < region.size()).then(|| region.guest_addr.checked_add(offset)).flatten()
+        })
+    }
+
+    /// Where in its file a range of the driver's memory starts and ends, if it lies in one region.
+    #[must_use]
+    pub fn locate(&self, guest_addr: u64, length: u64) -> Option<(u64, u64)> {
+        let (region, inside) = self.find(guest_addr)?;
+        let start = region.mapping.file_offset()?.start().checked_add(inside)?;
+        let end = start.checked_add(length)?;
+        (inside.checked_add(length)? <= region.size()).then_some((start, end))
+    }
+
+    /// The region with this address, and how far into it that is.
+    fn find(&self, guest_addr: u64) -> Option<(&Region, u64)> {
+        self.regions.iter().find_map(|region| {
+            let inside = guest_addr.checked_sub(region.guest_addr)?;
+            (inside < region.size()).then_some((region, inside))
         })
     }
 }
+
+impl Region {
+    fn size(&self) -> u64 {
+        self.mapping.size() as u64
+    }
+}
+
+impl GuestMemory for Memory {
+    type PhysicalMemory = GuestMemoryMmap;
+    type Bitmap = ();
+
+    fn check_range(&self, addr: GuestAddress, count: usize, _: Permissions) -> bool {
+        Slices { memory: self, addr: addr.0, left: count }.all(|slice| slice.is_ok())
+    }
+
+    fn get_slices<'a>(
+        &'a self,
+        addr: GuestAddress,
+        count: usize,
+        _: Permissions,
+    ) -> Result<impl GuestMemorySliceIterator<'a, ()>, GuestMemoryError> {
+        Ok(Slices { memory: self, addr: addr.0, left: count })
+    }
+}
+
+/// The mapped pieces of a range: one per region it is in.
+struct Slices<'a> {
+    memory: &'a Memory,
+    addr: u64,
+    left: usize,
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = Result<VolatileSlice<'a>, GuestMemoryError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let Some((region, inside)) = self.memory.find(self.addr) else {
+            self.left = 0;
+            return Some(Err(GuestMemoryError::InvalidGuestAddress(GuestAddress(self.addr))));
+        };
+        // Both fit a usize, as the size of the mapping does.
+        let length = self.left.min((region.size() - inside) as usize);
+        let slice = region.mapping.get_slice(inside as usize, length);
+        self.left -= length;
+        // At the end of the address space there is no region at 0 that would go on.
+        self.addr = self.addr.saturating_add(length as u64);
+        Some(slice.map_err(GuestMemoryError::from))
+    }
+}
+
+impl FusedIterator for Slices<'_> {}
+
+impl<'a> GuestMemorySliceIterator<'a, ()> for Slices<'a> {}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
@@ -76,17 +78,12 @@ impl Poll {
         }
     }
 
-    /// Appends what is ready to `ready`; waits for something when `block`.
-    pub fn wait(&self, ready: &mut Vec<Event>, block: bool) -> io::Result<()> {
-        let now = epoll_now();
-        let timeout = if block { None } else { Some(&now) };
-        match epoll::wait(&self.0, spare_capacity(ready), timeout) {
+    /// Appends what is ready to `ready`; waits for something, at most for `timeout`.
+    pub fn wait(&self, ready: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match epoll::wait(&self.0, spare_capacity(ready), timeout.as_ref()) {
             Err(Errno::INTR) | Ok(_) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
-}
-
-const fn epoll_now() -> rustix::event::Timespec {
-    rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }
 }

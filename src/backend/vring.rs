@@ -3,13 +3,20 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
-use vm_memory::GuestMemoryMmap;
+
+use super::memory::Memory;
 
 /// Entries a queue of the device may have.
 pub const MAX_QUEUE_SIZE: u16 = 1024;
+
+/// Chains taken from the available ring at a time. Its index is on a cache line that the driver's
+/// processor writes, so it is not read for each.
+pub const BATCH: usize = 16;
+
+/// Chains taken, the first in front.
+pub type Chains<'m> = [Option<DescriptorChain<&'m Memory>>; BATCH];
 
 /// A virtqueue as the front-end set it up.
 #[derive(Debug)]
@@ -22,13 +29,15 @@ pub struct Vring {
     pub call: Option<File>,
     /// Whether `SET_VRING_ENABLE` (or its absence) lets the ring run.
     pub enabled: bool,
+    /// Whether chains were returned that the driver was not told about.
+    untold: bool,
 }
 
 impl Vring {
     /// A ring that is not set up.
     pub fn new() -> Result<Self, virtio_queue::Error> {
         let queue = Queue::new(MAX_QUEUE_SIZE)?;
-        Ok(Self { queue, kick: None, call: None, enabled: false })
+        Ok(Self { queue, kick: None, call: None, enabled: false, untold: false })
     }
 
     /// Whether chains may be taken.
@@ -37,48 +46,47 @@ impl Vring {
         self.enabled && self.queue.ready()
     }
 
-    /// The next chain the driver has made available. With a ring that makes no sense the queue
-    /// stops: the driver must reset the device (virtio 1.3, 2.1.2).
-    pub fn next_chain<'m>(
-        &mut self,
-        memory: &'m GuestMemoryMmap,
-    ) -> Option<DescriptorChain<&'m GuestMemoryMmap>> {
+    /// Takes the next chains that the driver has made available, at most `most`. With a ring that
+    /// makes no sense the queue stops: the driver must reset the device (virtio 1.3, 2.1.2).
+    pub fn take_chains<'m>(&mut self, memory: &'m Memory, most: usize) -> Chains<'m> {
+        let mut chains = [const { None }; BATCH];
         if !self.is_running() {
-            return None;
+            return chains;
         }
         // Looked at first: an iterator that has nothing does not say whether it should have had.
-        match self.has_chains(memory) {
-            Some(true) => {}
-            Some(false) => return None,
-            None => {
-                self.stop(&"the available ring cannot be read");
-                return None;
-            }
-        }
-        let chain = match self.queue.iter(memory) {
-            Ok(mut chains) => chains.next(),
+        let Some(waiting) = self.waiting(memory) else {
+            self.stop(&"the available ring cannot be read");
+            return chains;
+        };
+        let size = self.queue.size();
+        let mut available = match self.queue.iter(memory) {
+            Ok(available) => available,
             Err(error) => {
                 self.stop(&error);
-                return None;
+                return chains;
             }
         };
-        match chain {
-            Some(chain) if chain.head_index() < self.queue.size() => Some(chain),
-            Some(_) => {
-                self.stop(&"a chain begins beyond the descriptor table");
-                None
-            }
-            None => {
-                self.stop(&"an entry of the available ring cannot be read");
-                None
+        let wanted = chains.iter_mut().take(most.min(usize::from(waiting)));
+        for slot in wanted {
+            *slot = available.next().filter(|chain| chain.head_index() < size);
+            if slot.is_none() {
+                self.stop(&"an entry of the available ring cannot be read, or names no descriptor");
+                break;
             }
         }
+        chains
     }
 
-    /// Whether chains wait in the available ring. `None`: it cannot be read.
-    fn has_chains(&self, memory: &GuestMemoryMmap) -> Option<bool> {
+    /// Gives back the last `count` chains taken: they will be taken again.
+    pub fn untake_chains(&mut self, count: usize) {
+        // At most `BATCH`.
+        self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(count as u16));
+    }
+
+    /// How many chains wait in the available ring. `None`: it cannot be read.
+    fn waiting(&self, memory: &Memory) -> Option<u16> {
         let available = self.queue.avail_idx(memory, Ordering::Acquire).ok()?;
-        Some(available.0 != self.queue.next_avail())
+        Some(available.0.wrapping_sub(self.queue.next_avail()))
     }
 
     fn stop(&mut self, why: &dyn std::fmt::Display) {
@@ -86,33 +94,24 @@ impl Vring {
         self.queue.set_ready(false);
     }
 
-    /// Looks for further chains for a while, then asks the driver to kick for the next one.
-    /// `true`: there is one already.
-    pub fn wait_for_more(&mut self, memory: &GuestMemoryMmap, time: Duration) -> bool {
-        if !self.is_running() {
-            return false;
-        }
-        let start = Instant::now();
-        while start.elapsed() < time {
-            for _ in 0..16 {
-                std::hint::spin_loop();
-            }
-            if self.has_chains(memory) == Some(true) {
-                return true;
-            }
-        }
-        self.queue.enable_notification(memory).unwrap_or(false)
+    /// Asks the driver to kick for the next chain. `true`: there is one already.
+    pub fn ask_for_kick(&mut self, memory: &Memory) -> bool {
+        self.is_running() && self.queue.enable_notification(memory).unwrap_or(false)
     }
 
     /// Returns a chain to the driver. A ring that cannot be written is stopped: its memory is gone.
-    pub fn add_used(&mut self, memory: &GuestMemoryMmap, head: u16, written: u32) {
+    pub fn add_used(&mut self, memory: &Memory, head: u16, written: u32) {
         if let Err(error) = self.queue.add_used(memory, head, written) {
             self.stop(&error);
         }
+        self.untold = true;
     }
 
-    /// Tells the driver about returned chains, if it wants to know.
-    pub fn notify(&mut self, memory: &GuestMemoryMmap) {
+    /// Tells the driver about returned chains, if there are any and it wants to know.
+    pub fn notify(&mut self, memory: &Memory) {
+        if !std::mem::take(&mut self.untold) {
+            return;
+        }
         let wanted = self.queue.needs_notification(memory).unwrap_or(true);
         if let (true, Some(call)) = (wanted, &mut self.call)
             && let Err(error) = call.write_all(&1_u64.to_ne_bytes())

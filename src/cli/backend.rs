@@ -51,7 +51,7 @@ pub fn run(options: Options) -> Result<()> {
 
 /// The connection at this number, which must be one.
 fn inherited_socket(number: RawFd) -> Result<OwnedFd> {
-    let fd = OwnedFd::from(super::run::inherited_fd(number)?);
+    let fd = super::fd::inherited(number)?;
     rustix::net::sockopt::socket_type(&fd)
         .with_context(|| format!("file descriptor {number} is not a connection to a front-end"))?;
     Ok(fd)

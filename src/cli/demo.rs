@@ -150,6 +150,8 @@ fn play(
     let kind = kind.unwrap_or_else(|| gpu.preferred_kind());
     let mut player = CardPlayer::new(gpu, PlayerOptions { kind, rate, cursor: true })?;
     let played = player.play(frames, || ending.load(Ordering::Relaxed))?;
+    // Its answer comes behind all that was sent to the display, the cursor's last move too.
+    player.gpu().display_info()?;
     Ok((played, player))
 }
 

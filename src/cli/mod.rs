@@ -3,6 +3,7 @@
 mod backend;
 mod ctl;
 mod demo;
+mod fd;
 mod output;
 mod run;
 mod stop;

@@ -14,6 +14,7 @@ use virtio_loopback_gpu::adapter::{self, Adapter, Shared};
 use virtio_loopback_gpu::control::{ControlServer, ScanoutStatus, Status};
 
 use super::DeviceOptions;
+use super::fd;
 use super::stop::{self, Stopper};
 
 /// Options of `run`.
@@ -43,7 +44,7 @@ pub struct Announce {
 impl Announce {
     /// What to call, once, when the device can be used.
     pub fn open(&self, device: &DeviceOptions) -> Result<impl FnMut(&[PathBuf]) + Send + use<>> {
-        let mut ready = self.ready_fd.map(inherited_fd).transpose()?;
+        let mut ready = self.ready_fd.map(fd::inherited).transpose()?.map(File::from);
         let name = device.name.clone();
         Ok(move |nodes: &[PathBuf]| {
             let mut line = format!("ready {name}");
@@ -169,18 +170,4 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
             .last_present_age
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
     })
-}
-
-/// A descriptor that whoever started us left open for us.
-pub fn inherited_fd(number: RawFd) -> Result<File> {
-    if number < 0 {
-        bail!("{number} is not a file descriptor");
-    }
-    // SAFETY: the number is only borrowed to look whether it is open, and duplicated; it may be
-    // standard output, which stays as it is.
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
-    let owned = borrowed
-        .try_clone_to_owned()
-        .with_context(|| format!("file descriptor {number} is not open"))?;
-    Ok(File::from(owned))
 }

@@ -30,7 +30,8 @@ impl Default for Limits {
             bytes: 1 << 30,
             // With room for the rest of the process under the usual limit of 1024 descriptors.
             files: 512,
-            dimension: 32_768,
+            // As large as the largest frame a presenter takes.
+            dimension: 16_384,
             // 1 GiB in single pages.
             backing_entries: 1 << 18,
             total_backing_entries: 1 << 20,

@@ -116,6 +116,12 @@ impl Channel {
         self.receive_until(Some(Instant::now() + timeout), bound)
     }
 
+    /// Waits until there is something to receive, or the other side has hung up. False when
+    /// `deadline` has passed.
+    pub fn is_readable(&self, deadline: Instant) -> Result<bool, ChannelError> {
+        wait_readable(&self.stream, Some(deadline))
+    }
+
     fn receive_until(
         &self,
         deadline: Option<Instant>,
@@ -177,13 +183,15 @@ fn send_some(
 
 /// Waits until there is something to receive. False: the deadline has passed.
 fn wait_readable(stream: &UnixStream, deadline: Option<Instant>) -> Result<bool, ChannelError> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    let mut fds = [PollFd::new(stream, PollFlags::IN)];
-    match poll(&mut fds, left.as_ref()) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(true),
-        Err(error) => Err(system_error(error)),
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::new(stream, PollFlags::IN)];
+        match poll(&mut fds, left.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(system_error(error)),
+        }
     }
 }
 

@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::channel::{Channel, ChannelError};
 use super::message::{
@@ -19,7 +19,7 @@ use super::message::{
 };
 
 /// How long a reply may take before the front-end is called silent.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a request to the front-end failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,47 @@ pub enum ClientError {
         /// Bytes of the reply.
         size: usize,
     },
+    /// The front-end has not answered in time. Its answer may still come, and is dropped then.
+    #[error("the front-end does not answer request {request}")]
+    Slow {
+        /// Request number.
+        request: u32,
+    },
+    /// The front-end sent something nobody asked for.
+    #[error("the front-end sent {0:#x} unasked")]
+    Unasked(u32),
     /// A time limit could not be set.
     #[error("cannot set a time limit on the display socket")]
     Timeout(#[source] std::io::Error),
+}
+
+/// A reply the front-end owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    /// To `GET_PROTOCOL_FEATURES`, before anything else.
+    Features,
+    /// To `DMABUF_UPDATE` of a scanout.
+    Update(u32),
+    /// To any other request; nobody may be waiting for it any more.
+    Other { request: u32, size: usize },
+}
+
+impl Owed {
+    const fn request(self) -> u32 {
+        match self {
+            Self::Features => request::GET_PROTOCOL_FEATURES,
+            Self::Update(_) => request::DMABUF_UPDATE,
+            Self::Other { request, .. } => request,
+        }
+    }
+
+    const fn size(self) -> usize {
+        match self {
+            Self::Features => size_of::<u64>(),
+            Self::Update(_) => 0,
+            Self::Other { size, .. } => size,
+        }
+    }
 }
 
 /// The display as the back-end sees it.
@@ -47,34 +85,46 @@ pub enum ClientError {
 pub struct Client {
     channel: Channel,
     features: u64,
-    /// Scanouts whose `DMABUF_UPDATE` is not answered yet, oldest first.
-    latching: VecDeque<u32>,
+    /// Replies to come, oldest first.
+    owed: VecDeque<Owed>,
     /// Scanouts whose update was answered while another reply was awaited.
     latched: VecDeque<u32>,
 }
 
 impl Client {
-    /// Agrees on protocol features with the front-end behind `stream`.
+    /// Asks the front-end behind `stream` for its protocol features. It need not answer before the
+    /// first call that depends on them: QEMU serves this socket only after the vhost-user requests
+    /// that follow.
     pub fn connect(stream: UnixStream) -> Result<Self, ClientError> {
         stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Timeout)?;
         let mut client = Self {
             channel: Channel::new(stream),
             features: 0,
-            latching: VecDeque::new(),
+            owed: VecDeque::new(),
             latched: VecDeque::new(),
         };
-        let mut offered = 0_u64;
-        client.ask(request::GET_PROTOCOL_FEATURES, &[], offered.as_mut_bytes())?;
-        client.features = offered & (F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT);
-        let accepted = client.features;
-        client.tell(request::SET_PROTOCOL_FEATURES, accepted.as_bytes(), &[])?;
+        client.tell(request::GET_PROTOCOL_FEATURES, &[], &[])?;
+        client.owed.push_back(Owed::Features);
         Ok(client)
     }
 
-    /// Protocol features both sides have.
-    #[must_use]
-    pub fn features(&self) -> u64 {
-        self.features
+    /// Protocol features both sides have. Waits for the front-end's answer; without one in time,
+    /// there are none from then on.
+    pub fn features(&mut self) -> Result<u64, ClientError> {
+        if self.owed.front() == Some(&Owed::Features) {
+            let deadline = Instant::now() + REPLY_TIMEOUT;
+            match self.receive(deadline, &mut []) {
+                Err(ClientError::Slow { request }) => {
+                    log::warn!("the front-end does not tell its protocol features");
+                    let size = size_of::<u64>();
+                    if let Some(owed) = self.owed.front_mut() {
+                        *owed = Owed::Other { request, size };
+                    }
+                }
+                received => received?,
+            }
+        }
+        Ok(self.features)
     }
 
     /// `GET_DISPLAY_INFO`: a `struct virtio_gpu_resp_display_info`.
@@ -131,7 +181,7 @@ impl Client {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), ClientError> {
         let fds = fd.as_slice();
-        if self.features & F_DMABUF2 == 0 {
+        if self.features()? & F_DMABUF2 == 0 {
             return self.tell(request::DMABUF_SCANOUT, scanout.as_bytes(), fds);
         }
         let parts = [scanout.as_bytes(), modifier.as_bytes()];
@@ -162,8 +212,14 @@ impl Client {
     /// `DMABUF_UPDATE`; the answer is collected later.
     pub fn buffer_update(&mut self, update: Update) -> Result<(), ClientError> {
         self.tell(request::DMABUF_UPDATE, update.as_bytes(), &[])?;
-        self.latching.push_back(update.scanout_id);
+        self.owed.push_back(Owed::Update(update.scanout_id));
         Ok(())
+    }
+
+    /// Replies to come.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.owed.len()
     }
 
     /// Whether [`Client::collect`] has an update without reading the socket.
@@ -172,10 +228,12 @@ impl Client {
         !self.latched.is_empty()
     }
 
-    /// The next answered update's scanout. Reads the socket once when `readable`.
+    /// The next answered update's scanout. When `readable`, reads all replies that are there.
     pub fn collect(&mut self, readable: bool) -> Result<Option<u32>, ClientError> {
-        if readable {
-            self.receive_update()?;
+        let mut readable = readable;
+        while readable {
+            self.receive(Instant::now() + REPLY_TIMEOUT, &mut [])?;
+            readable = self.channel.is_readable(Instant::now())?;
         }
         Ok(self.latched.pop_front())
     }
@@ -184,31 +242,64 @@ impl Client {
         Ok(self.channel.send(number, 0, &[payload], fds)?)
     }
 
+    /// Sends a request and waits for its reply, which comes after all that are owed already.
     fn ask(&mut self, number: u32, payload: &[u8], reply: &mut [u8]) -> Result<(), ClientError> {
         self.tell(number, payload, &[])?;
-        while !self.latching.is_empty() {
-            self.receive_update()?;
+        self.owed.push_back(Owed::Other { request: number, size: reply.len() });
+        let deadline = Instant::now() + REPLY_TIMEOUT;
+        while !self.owed.is_empty() {
+            match self.receive(deadline, reply) {
+                Err(ClientError::Slow { .. }) => {
+                    return Err(ClientError::Slow { request: number });
+                }
+                received => received?,
+            }
         }
-        self.receive_reply(number, reply)
-    }
-
-    fn receive_update(&mut self) -> Result<(), ClientError> {
-        self.receive_reply(request::DMABUF_UPDATE, &mut [])?;
-        self.latched.extend(self.latching.pop_front());
         Ok(())
     }
 
-    fn receive_reply(&self, expected: u32, reply: &mut [u8]) -> Result<(), ClientError> {
-        let most = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+    /// Receives the next reply. The last one that is owed goes to `reply`, if it has its size.
+    fn receive(&mut self, deadline: Instant, reply: &mut [u8]) -> Result<(), ClientError> {
+        let expected = self.owed.front().copied();
+        let request = expected.map_or(0, Owed::request);
+        if !self.channel.is_readable(deadline)? {
+            return Err(ClientError::Slow { request });
+        }
+        let most = u32::try_from(expected.map_or(0, Owed::size)).unwrap_or(u32::MAX);
         let frame = self.channel.receive_within(REPLY_TIMEOUT, |_| most)?;
-        let matches = frame.header.request == expected
+        let Some(owed) = expected else {
+            return match frame.header.request {
+                // One answer too many to a buffer that was updated does no harm.
+                request::DMABUF_UPDATE => Ok(()),
+                other => Err(ClientError::Unasked(other)),
+            };
+        };
+        let matches = frame.header.request == owed.request()
             && frame.header.flags & FLAG_REPLY != 0
-            && frame.payload.len() == reply.len();
+            && frame.payload.len() == owed.size();
         if !matches {
             let (found, size) = (frame.header.request, frame.payload.len());
-            return Err(ClientError::Reply { expected, found, size });
+            return Err(ClientError::Reply { expected: request, found, size });
         }
-        reply.copy_from_slice(&frame.payload);
+        self.owed.pop_front();
+        self.take(owed, &frame.payload, reply)
+    }
+
+    fn take(&mut self, owed: Owed, payload: &[u8], reply: &mut [u8]) -> Result<(), ClientError> {
+        match owed {
+            Owed::Features => {
+                let offered = u64::read_from_bytes(payload).unwrap_or(0);
+                self.features = offered & (F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT);
+                let accepted = self.features;
+                self.tell(request::SET_PROTOCOL_FEATURES, accepted.as_bytes(), &[])?;
+            }
+            Owed::Update(scanout) => self.latched.push_back(scanout),
+            Owed::Other { .. } if self.owed.is_empty() && payload.len() == reply.len() => {
+                reply.copy_from_slice(payload);
+            }
+            // Nobody waits for it any more.
+            Owed::Other { .. } => {}
+        }
         Ok(())
     }
 }

@@ -26,7 +26,11 @@ fn file() -> OwnedFd {
 fn connect(features: u64) -> (Channel, Client) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let front_end = Channel::new(ours);
-    let client = std::thread::spawn(|| Client::connect(theirs).unwrap());
+    let client = std::thread::spawn(|| {
+        let mut client = Client::connect(theirs).unwrap();
+        client.features().unwrap();
+        client
+    });
     assert_eq!(receive(&front_end).header.request, request::GET_PROTOCOL_FEATURES);
     reply(&front_end, request::GET_PROTOCOL_FEATURES, features.as_bytes());
     let accepted = receive(&front_end);
@@ -155,10 +159,45 @@ fn wrong_replies_are_errors() {
 #[test]
 fn a_silent_front_end_is_noticed() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let client = std::thread::spawn(|| Client::connect(theirs));
-    let error = client.join().unwrap().unwrap_err();
-    assert!(matches!(error, ClientError::Channel(ChannelError::Timeout)), "{error:?}");
-    drop(ours);
+    // Connecting waits for nothing: some front-ends serve this socket only later.
+    let mut client = Client::connect(theirs).unwrap();
+    assert_eq!(client.features().unwrap(), 0);
+    let error = client.edid(3).unwrap_err();
+    assert!(matches!(error, ClientError::Slow { request: 11 }), "{error:?}");
+    // What comes too late is dropped, and the next answer is the right one.
+    let front_end = Channel::new(ours);
+    for expected in [request::GET_PROTOCOL_FEATURES, request::GET_EDID] {
+        assert_eq!(receive(&front_end).header.request, expected);
+    }
+    reply(&front_end, request::GET_PROTOCOL_FEATURES, F_EDID.as_bytes());
+    reply(&front_end, request::GET_EDID, &[1; 1056]);
+    reply(&front_end, request::GET_EDID, &[2; 1056]);
+    assert_eq!(client.edid(4).unwrap(), [2; 1056]);
+    assert_eq!(client.features().unwrap(), 0);
+    assert_eq!(client.unanswered(), 0);
+}
+
+#[test]
+fn all_answers_that_are_there_are_read_at_once() {
+    let (front_end, mut client) = connect(F_MEMORY_SCANOUT);
+    for scanout_id in 0..5 {
+        client.buffer_update(Update { scanout_id, x: 0, y: 0, width: 1, height: 1 }).unwrap();
+        reply(&front_end, request::DMABUF_UPDATE, &[]);
+    }
+    assert_eq!(client.unanswered(), 5);
+    assert_eq!(client.collect(true).unwrap(), Some(0));
+    assert_eq!(client.unanswered(), 0);
+    for scanout in 1..5 {
+        assert_eq!(client.collect(false).unwrap(), Some(scanout));
+    }
+}
+
+#[test]
+fn what_nobody_asked_for_is_an_error() {
+    let (front_end, mut client) = connect(F_EDID);
+    front_end.send(77, FLAG_REPLY, &[], &[]).unwrap();
+    let error = client.collect(true).unwrap_err();
+    assert!(matches!(error, ClientError::Unasked(77)), "{error:?}");
 }
 
 #[test]

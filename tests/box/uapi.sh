@@ -1,5 +1,5 @@
 #!/bin/bash
-# kernels: 6.1 6.12 forky
+# kernels: 6.12
 # timeout: 420
 # The module's interface and what it promises, by a device side in C: see loopback-driver-glue/kernel/test.
 . tests/box/lib.sh

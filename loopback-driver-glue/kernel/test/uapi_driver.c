@@ -316,8 +316,7 @@ static void make_edid(uint8_t *edid)
 	edid[127] = -sum;
 }
 
-static void lie(struct vdev *dev, uint32_t type, void *resp, uint32_t *len,
-		uint32_t room)
+static void lie(struct vdev *dev, uint32_t type, void *resp, uint32_t *len)
 {
 	struct virtio_gpu_resp_display_info *info = resp;
 	struct virtio_gpu_resp_capset_info *capset = resp;
@@ -347,7 +346,6 @@ static void lie(struct vdev *dev, uint32_t type, void *resp, uint32_t *len,
 		*len = ~0u;
 		break;
 	}
-	(void)room;
 }
 
 /* Values the driver would believe, and allocate or read by, are cut. */
@@ -378,12 +376,11 @@ static void test_lying_responses(void)
 }
 
 static void answer_capset(struct vdev *dev, uint32_t type, void *resp,
-			  uint32_t *len, uint32_t room)
+			  uint32_t *len)
 {
 	struct virtio_gpu_resp_capset_info *capset = resp;
 
 	(void)dev;
-	(void)room;
 	if (type != VIRTIO_GPU_CMD_GET_CAPSET_INFO)
 		return;
 	capset->hdr.type = VIRTIO_GPU_RESP_OK_CAPSET_INFO;

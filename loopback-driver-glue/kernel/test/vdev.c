@@ -18,6 +18,7 @@
 
 #define MAX_COMMAND	65536
 #define MAX_PARTS	2048
+#define RESPONSE_ROOM	2048
 
 void vdev_defaults(struct virtio_loopback_create *create,
 		   struct virtio_gpu_config *config, const char *name)
@@ -114,22 +115,22 @@ static void note_blob(struct vdev *dev, const void *cmd)
 			(unsigned long long)res->first.addr, res->first.length);
 }
 
-/* Fills in the response, returns its length. */
-static uint32_t answer(struct vdev *dev, const void *cmd, void *resp,
+/* Writes the response, returns its length. */
+static uint32_t answer(struct vdev *dev, const void *cmd, void *to,
 		       uint32_t room)
 {
 	const struct virtio_gpu_ctrl_hdr *hdr = cmd;
-	struct virtio_gpu_ctrl_hdr *out = resp;
+	uint64_t resp[RESPONSE_ROOM / 8] = { 0 };
+	struct virtio_gpu_ctrl_hdr *out = (void *)resp;
 	uint32_t len = sizeof(*out);
 
-	memset(resp, 0, room);
 	out->type = VIRTIO_GPU_RESP_OK_NODATA;
 	out->flags = hdr->flags & VIRTIO_GPU_FLAG_FENCE;
 	out->fence_id = hdr->fence_id;
 	out->ctx_id = hdr->ctx_id;
 	switch (hdr->type) {
 	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO: {
-		struct virtio_gpu_resp_display_info *info = resp;
+		struct virtio_gpu_resp_display_info *info = (void *)resp;
 
 		out->type = VIRTIO_GPU_RESP_OK_DISPLAY_INFO;
 		info->pmodes[0].enabled = 1;
@@ -150,7 +151,8 @@ static uint32_t answer(struct vdev *dev, const void *cmd, void *resp,
 		break;
 	}
 	if (dev->respond)
-		dev->respond(dev, hdr->type, resp, &len, room);
+		dev->respond(dev, hdr->type, resp, &len);
+	memcpy(to, resp, room < RESPONSE_ROOM ? room : RESPONSE_ROOM);
 	return len;
 }
 
@@ -166,6 +168,10 @@ static void add_part(struct vdev *dev, struct command *cmd,
 {
 	uint8_t *at = dev->window + desc->addr;
 	uint32_t n = desc->len;
+
+	/* some tests write nonsense there */
+	if (desc->addr > dev->window_size || n > dev->window_size - desc->addr)
+		return;
 
 	if (desc->flags & VRING_DESC_F_WRITE) {
 		if (!cmd->resp) {
@@ -189,7 +195,8 @@ static void gather(struct vdev *dev, struct vdev_queue *q, uint16_t head,
 	cmd->len = 0;
 	cmd->resp = NULL;
 	cmd->room = 0;
-	if (table[i].flags & VRING_DESC_F_INDIRECT) {
+	if (table[i].flags & VRING_DESC_F_INDIRECT &&
+	    table[i].addr < dev->window_size - (1 << 20)) {
 		table = (const void *)(dev->window + table[i].addr);
 		i = 0;
 	}
@@ -198,6 +205,8 @@ static void gather(struct vdev *dev, struct vdev_queue *q, uint16_t head,
 		if (!(table[i].flags & VRING_DESC_F_NEXT))
 			break;
 		i = table[i].next;
+		if (table == q->ring.desc)
+			i %= q->ring.num;
 	}
 }
 
@@ -224,8 +233,8 @@ static void process(struct vdev *dev, int i)
 				break;
 			continue;
 		}
-		gather(dev, q, q->ring.avail->ring[q->seen % q->ring.num],
-		       &cmd);
+		gather(dev, q, q->ring.avail->ring[q->seen % q->ring.num] %
+		       q->ring.num, &cmd);
 		dev->commands++;
 		q->seen++;
 		if (dev->hold)

@@ -52,7 +52,7 @@ struct vdev {
 	bool hold;		/* take commands, never answer */
 	bool ignore_reset;	/* do not acknowledge */
 	void (*respond)(struct vdev *dev, uint32_t type, void *resp,
-			uint32_t *len, uint32_t room);
+			uint32_t *len);
 	/* what was seen */
 	unsigned int commands;
 	unsigned int flushes;

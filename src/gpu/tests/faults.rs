@@ -191,12 +191,12 @@ fn files_are_limited() {
 #[test]
 fn width_and_height_are_limited() {
     let mut fixture = Fixture::default();
-    assert_eq!(fixture.create_2d(1, BGRX, 32769, 1), RespType::ErrOutOfMemory);
-    assert_eq!(fixture.create_2d(1, BGRX, 1, 32769), RespType::ErrOutOfMemory);
-    assert_eq!(fixture.create_2d(1, BGRX, 32768, 1), OK);
-    assert_eq!(fixture.create_2d(2, BGRX, 1, 32768), OK);
+    assert_eq!(fixture.create_2d(1, BGRX, 16385, 1), RespType::ErrOutOfMemory);
+    assert_eq!(fixture.create_2d(1, BGRX, 1, 16385), RespType::ErrOutOfMemory);
+    assert_eq!(fixture.create_2d(1, BGRX, 16384, 1), OK);
+    assert_eq!(fixture.create_2d(2, BGRX, 1, 16384), OK);
     fixture.create_blob(3, 1 << 20, &[(FREE, 1 << 20)]);
-    let show = scanout_blob_request(0, 3, 1, 32769, 4);
+    let show = scanout_blob_request(0, 3, 1, 16385, 4);
     assert_eq!(fixture.run(show.as_bytes()), RespType::ErrOutOfMemory);
 }
 
