@@ -110,7 +110,7 @@ fn silence_is_an_error_in_bounded_time() {
         let error = result.expect_err(&format!("{misdeed:?} at {at}"));
         assert!(matches!(error, AdapterError::FrontEnd(_)), "{misdeed:?} at {at}: {error:?}");
         // The time for one answer, and some for threads that all do this at once.
-        assert!(took < Duration::from_secs(9), "{misdeed:?} at {at}: {took:?}");
+        assert!(took < Duration::from_secs(15), "{misdeed:?} at {at}: {took:?}");
     }
 }
 

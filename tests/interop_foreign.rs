@@ -413,6 +413,23 @@ fn a_display_that_talks_nonsense_is_dropped() {
 }
 
 #[test]
+fn a_display_that_was_dropped_costs_nothing_whoever_keeps_its_socket() {
+    let (display, socket) = Display::new(LIKE_US);
+    let (front_end, mut gpu) = FrontEnd::start(&socket);
+    display.negotiated();
+    // `socket` stays open here: for the kernel it is the same one as the backend's.
+    display.0.stream().write_all(&[0x5a; 1000]).unwrap();
+    show(&mut gpu);
+    std::thread::sleep(Duration::from_millis(20));
+    let before = front_end.backend.ticks();
+    std::thread::sleep(Duration::from_millis(250));
+    let ran = front_end.backend.ticks() - before;
+    assert!(ran <= 2, "{ran} of 25 ticks");
+    drop((gpu, socket));
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
 fn a_front_end_that_breaks_the_protocol_ends_the_backend() {
     let silent = "the front-end sent half a message and is silent";
     for (bytes, silence, code, message) in [

@@ -5,7 +5,7 @@
 //! rings never pass through it.
 
 #![cfg_attr(
-    not(test),
+    not(any(test, fuzzing)),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
@@ -15,6 +15,8 @@ mod display_server;
 mod edid;
 mod event_loop;
 mod front_end;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod modes;
 mod requests;
 mod scanouts;

@@ -61,7 +61,7 @@ impl Device {
     pub fn new(limits: gpu::Limits, poll: Arc<Poll>) -> Result<Self, virtio_queue::Error> {
         Ok(Self {
             gpu: Gpu::new(limits, Renderer::TwoD),
-            display: DisplayClient::default(),
+            display: DisplayClient::new(Arc::clone(&poll)),
             memory: Arc::default(),
             vrings: [Vring::new()?, Vring::new()?],
             acked_features: 0,
@@ -73,20 +73,18 @@ impl Device {
 
     /// Talks to the display behind `stream` from now on; a second one replaces the first.
     pub fn connect_display(&mut self, stream: UnixStream) {
-        if let Some(old) = self.display.socket() {
-            self.poll.remove(old);
-        }
         self.display.connect(stream);
         // The old one answers no more, and the new one has seen nothing yet.
         let chains = self.held.abandon();
         self.return_chains(chains);
         self.gpu.show_again(&mut self.display);
         self.held.expect_orphans(self.display.take_updates());
-        if let Some(socket) = self.display.socket()
-            && let Err(error) = self.poll.add(socket, Source::Display, Trigger::Level)
-        {
-            log::error!("the display socket cannot be waited for: {error}");
-        }
+    }
+
+    /// The display's socket, to see whether it has answered.
+    #[cfg(fuzzing)]
+    pub fn display_socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.display.socket()
     }
 
     /// Handles what the driver has put on a queue. `true`: there is more, come again.

@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
 use zerocopy::FromBytes;
 
 use super::memory::Memory;
+use super::poll::{Poll, Source, Trigger};
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
     self, CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
@@ -27,9 +28,11 @@ use crate::vhost_gpu::{ChannelError, Client, ClientError};
 const MAX_UNANSWERED: usize = 64;
 
 /// The connection to the display, or none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DisplayClient {
     client: Option<Client>,
+    /// Waits for the client's socket.
+    poll: Arc<Poll>,
     memory: Arc<Memory>,
     /// Updates sent since [`DisplayClient::take_updates`] that will be answered.
     updates: usize,
@@ -46,24 +49,50 @@ pub struct DisplayClient {
 }
 
 impl DisplayClient {
+    /// No display yet. The socket of one is added to `poll` as long as it is there.
+    #[must_use]
+    pub fn new(poll: Arc<Poll>) -> Self {
+        Self {
+            client: None,
+            poll,
+            memory: Arc::default(),
+            updates: 0,
+            mapped: [false; MAX_SCANOUTS],
+            shown: [false; MAX_SCANOUTS],
+            stalled: false,
+            files: HashMap::new(),
+            rows: Vec::new(),
+        }
+    }
+
     /// Talks to the display behind `stream` from now on.
     pub fn connect(&mut self, stream: UnixStream) {
+        self.disconnect();
         self.mapped = [false; MAX_SCANOUTS];
         self.shown = [false; MAX_SCANOUTS];
         self.stalled = false;
         self.files.clear();
-        self.client = match Client::connect(stream) {
-            Ok(client) => Some(client),
-            Err(error) => {
-                log::error!("{}", Chain(&error));
-                None
-            }
-        };
+        match Client::connect(stream) {
+            Ok(client) => match self.poll.add(client.as_fd(), Source::Display, Trigger::Level) {
+                Ok(()) => self.client = Some(client),
+                Err(error) => log::error!("the display socket cannot be waited for: {error}"),
+            },
+            Err(error) => log::error!("{}", Chain(&error)),
+        }
     }
 
-    /// The socket, to wait for.
+    /// Lets go of the display.
+    fn disconnect(&mut self) {
+        if let Some(client) = self.client.take() {
+            // Somebody else may hold the socket, too: closing it alone would not take it out.
+            self.poll.remove(client.as_fd());
+        }
+    }
+
+    /// The socket, to see whether it has something.
+    #[cfg(fuzzing)]
     #[must_use]
-    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+    pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.client.as_ref().map(AsFd::as_fd)
     }
 
@@ -164,7 +193,7 @@ impl DisplayClient {
                     ClientError::Channel(ChannelError::Closed) => log::info!("the display closed"),
                     error => log::error!("the display is lost: {}", Chain(error)),
                 }
-                self.client = None;
+                self.disconnect();
                 None
             }
         }

@@ -7,7 +7,7 @@
 //! nothing on the data path takes a contended lock.
 
 #![cfg_attr(
-    not(test),
+    not(any(test, fuzzing)),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
@@ -15,6 +15,8 @@ mod connection;
 mod device;
 mod display;
 mod event_loop;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod held;
 mod memory;
 mod poll;

@@ -1,0 +1,31 @@
+//! The display socket's server on its own, for fuzzing.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use loopback_driver_glue::MemoryWindow;
+use virtio_loopback_display::{Backend, MAX_SCANOUTS, Options, Presenter};
+
+use super::display_server::{DisplayServer, DisplayServerError};
+use super::modes::{Mode, Modes};
+use super::scanouts::ScanoutMemory;
+
+/// Serves the backend behind `stream` on a display of its own until it hangs up, and looks at all
+/// that is shown then. `window` is the driver's memory, of `size` bytes.
+pub fn serve(stream: UnixStream, window: &File, size: u64) -> Result<(), DisplayServerError> {
+    let (presenter, display) =
+        Presenter::open(Options::new(Backend::Headless, "fuzz"), |_| {}).unwrap();
+    let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size }).unwrap();
+    let modes = Modes::new(vec![Mode::default(); 2]);
+    let server = DisplayServer::new(stream, display.clone(), memory, modes).unwrap();
+    let result = server.run();
+    for scanout in 0..MAX_SCANOUTS {
+        if let Some(figures) = display.statistics(scanout) {
+            let picture = display.screenshot(scanout).unwrap();
+            assert_eq!((picture.width(), picture.height()), (figures.width, figures.height));
+        }
+    }
+    drop(presenter);
+    result
+}
