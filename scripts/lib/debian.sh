@@ -49,11 +49,17 @@ in_tree() {
         paths+=("$2")
         shift 2
     done
+    # In a chroot "/" is no mount point and cannot be made private, so the mounts are also undone.
     # shellcheck disable=SC2016  # for the inner shell
     env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        unshare --mount --propagation private bash -c '
+        unshare --mount --propagation unchanged bash -c '
             set -euo pipefail
-            dir=$1 count=$2
-            for path in "${@:3:count}"; do mount --rbind "$path" "$dir$path"; done
-            exec chroot "$dir" "${@:3+count}"' in_tree "$dir" "${#paths[@]}" "${paths[@]}" "$@"
+            dir=$1 count=$2 mounted=()
+            trap '\''((${#mounted[@]} == 0)) || umount -l "${mounted[@]}"'\'' EXIT
+            mount --make-rprivate / 2>/dev/null || true
+            for path in "${@:3:count}"; do
+                mount --rbind "$path" "$dir$path"
+                mounted=("$dir$path" "${mounted[@]}")
+            done
+            chroot "$dir" "${@:3+count}"' in_tree "$dir" "${#paths[@]}" "${paths[@]}" "$@"
 }
