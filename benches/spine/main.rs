@@ -1,40 +1,93 @@
 //! The figures the project promises, as ratios from one run. `scripts/bench` runs it.
 //!
 //! `--check` exits with 1 when a target is missed. `--peer PATH` names vhost-device-gpu's program.
+//! Further arguments name the sections to run; without any, all are.
 
 #[path = "../../tests/common/mod.rs"]
 #[expect(dead_code, reason = "benches use a part of what tests do")]
 mod common;
 mod control_queue;
+mod copy_target;
+mod frames;
+mod process;
+mod program;
 mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let mut peer = None;
-    let mut check = false;
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--check" => check = true,
-            "--peer" => peer = arguments.next().map(PathBuf::from),
-            // What cargo adds.
-            "--bench" => {}
-            other => {
-                eprintln!("unknown argument {other}");
-                return ExitCode::from(2);
+use report::Row;
+
+/// What can be run by itself.
+const SECTIONS: [&str; 5] = ["control", "classic", "blob", "start", "rest"];
+
+#[derive(Debug, Default)]
+struct Options {
+    peer: Option<PathBuf>,
+    check: bool,
+    sections: Vec<String>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--check" => options.check = true,
+                "--peer" => {
+                    let peer = arguments.next().ok_or("--peer needs a path")?;
+                    options.peer = Some(peer.into());
+                }
+                // What cargo adds.
+                "--bench" => {}
+                section if SECTIONS.contains(&section) => options.sections.push(argument),
+                other => return Err(format!("unknown argument {other}; sections: {SECTIONS:?}")),
             }
         }
+        Ok(options)
     }
-    let rows = control_queue::run(peer.as_deref());
+
+    fn rows(&self, section: &str) -> Vec<Row> {
+        match section {
+            "control" => control_queue::run(self.peer.as_deref()),
+            "classic" => frames::classic(),
+            "blob" => frames::blob(),
+            "start" => program::start(),
+            _ => program::rest(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let before = load();
+    let mut rows = Vec::new();
+    for section in SECTIONS {
+        if options.sections.is_empty() || options.sections.iter().any(|wanted| wanted == section) {
+            let new = options.rows(section);
+            new.iter().for_each(Row::print);
+            rows.extend(new);
+        }
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/spine.json");
-    match report::finish(&rows, &path) {
-        Ok(met) if met || !check => ExitCode::SUCCESS,
+    match report::finish(rows, [before, load()], &path) {
+        Ok(met) if met || !options.check => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cannot write {}: {error}", path.display());
             ExitCode::FAILURE
         }
     }
+}
+
+/// The machine's load average of the last minute.
+fn load() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN)
 }

@@ -158,8 +158,9 @@ static void register_vdev(struct vlb_device *dev)
 }
 
 /*
- * Runs once to register, which takes as long as the driver's probe, and once
- * to unregister; as one work item, it never does both at the same time.
+ * Registers, which takes as long as the driver's probe, and unregisters. Being
+ * one work item, it never does both at the same time. It may run twice for a
+ * removal: once more if it was running already when it was queued.
  */
 static void lifecycle_work(struct work_struct *work)
 {
@@ -168,12 +169,21 @@ static void lifecycle_work(struct work_struct *work)
 
 	if (!READ_ONCE(dev->removed)) {
 		register_vdev(dev);
-		return;
+	} else if (!dev->unregistered) {
+		dev->unregistered = true;
+		if (dev->registered)
+			unregister_virtio_device(&dev->vdev);
+		platform_device_unregister(&dev->pdev);
 	}
-	if (dev->registered)
-		unregister_virtio_device(&dev->vdev);
-	platform_device_unregister(&dev->pdev);
 	vlb_device_put(dev);
+}
+
+/* Each run has a reference of its own. */
+static void queue_lifecycle(struct vlb_device *dev)
+{
+	vlb_device_get(dev);
+	if (!queue_work(vlb_lifecycle_wq, &dev->lifecycle_work))
+		vlb_device_put(dev);
 }
 
 static void drain_work(struct work_struct *work)
@@ -313,8 +323,7 @@ int vlb_device_start(struct vlb_device *dev)
 		platform_device_put(&dev->pdev);
 		return err;
 	}
-	vlb_device_get(dev);
-	queue_work(vlb_lifecycle_wq, &dev->lifecycle_work);
+	queue_lifecycle(dev);
 	return 0;
 }
 
@@ -366,5 +375,5 @@ void vlb_device_remove(struct vlb_device *dev)
 	WRITE_ONCE(dev->removed, true);
 	vlb_device_take_over(dev);
 	mutex_unlock(&dev->lock);
-	queue_work(vlb_lifecycle_wq, &dev->lifecycle_work);
+	queue_lifecycle(dev);
 }

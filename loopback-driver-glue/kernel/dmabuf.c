@@ -148,7 +148,8 @@ static const struct vm_operations_struct export_vm_ops = {
 
 static int export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 {
-	if (!(vma->vm_flags & VM_SHARED))
+	/* not VM_SHARED: a shared mapping of a read-only file lacks it */
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	vlb_vm_flags_mod(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, 0);
 	vma->vm_private_data = buf->priv;

@@ -201,6 +201,7 @@ struct vlb_stats {
  * @acked: sequence of the last acknowledged reset
  * @ack_wait: the driver's reset waits here
  * @registered: the lifecycle work has registered @vdev
+ * @unregistered: the lifecycle work has undone that
  * @lifecycle_work: registers and unregisters
  * @drain_work: answers for the null device
  * @refill_work: gives bounce slots pages
@@ -245,6 +246,7 @@ struct vlb_device {
 	wait_queue_head_t ack_wait;
 
 	bool registered;
+	bool unregistered;
 	struct work_struct lifecycle_work;
 	struct work_struct drain_work;
 	struct work_struct refill_work;

@@ -42,15 +42,31 @@ with_lock() {
     ) 9>"$lock"
 }
 
-# quietly LOG CMD… — runs CMD with its output in LOG; shows the end of LOG only when CMD fails.
+# quietly LOG CMD… — runs CMD with its output in LOG. Shows the last line of it now and then, and the end of it when CMD
+# fails.
 quietly() {
-    local log=$1 status=0
+    local log=$1 status=0 watcher
     shift
     mkdir -p -- "$(dirname -- "$log")"
+    : >"$log"
+    watch_log "$log" &
+    watcher=$!
     "$@" >"$log" 2>&1 </dev/null || status=$?
+    kill "$watcher"
+    wait "$watcher" 2>/dev/null || true
     if ((status != 0)); then
         tail -n 40 -- "$log" >&2
         note "failed ($status): $* — all of it in $log"
     fi
     return "$status"
+}
+
+# watch_log LOG — a line of progress every 20 seconds. `read` and not sleep: a killed watcher leaves no child behind.
+watch_log() {
+    local never
+    exec {never}<> <(:)
+    while true; do
+        read -r -t 20 -u "$never" || true
+        step "… $(tail -n 1 -- "$1" | tr -d '\r' | cut -c -100)"
+    done
 }

@@ -2,6 +2,7 @@
 # Installs the Debian packages the scripts and the build need. Sourced after common.sh.
 
 # To build the workspace on this machine.
+# shellcheck disable=SC2034
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
 
 # is_installed PACKAGE

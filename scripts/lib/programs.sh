@@ -11,7 +11,8 @@ ensure_programs() {
     need_packages "${BUILD_PACKAGES[@]}"
     mkdir -p -- "$BOX_DIR/bin"
     step "building the programs"
-    with_lock "$BOX_DIR/bin.lock" cargo build --quiet --locked --bins --target-dir "$BOX_DIR/cargo" "${PROGRAM_PROFILE[@]}"
+    with_lock "$BOX_DIR/bin.lock" quietly "$BOX_DIR/logs/programs.log" \
+        cargo build --locked --bins --target-dir "$BOX_DIR/cargo" "${PROGRAM_PROFILE[@]}"
     for program in "${PROGRAMS[@]}"; do
         cmp -s -- "$BOX_DIR/cargo/release/$program" "$BOX_DIR/bin/$program" ||
             install -m 755 -- "$BOX_DIR/cargo/release/$program" "$BOX_DIR/bin/$program"

@@ -37,7 +37,7 @@ host_tests() {
 cargo_tests() {
     local log=$TEST_DIR/cargo.log status=0 ok bad
     step "cargo test"
-    cargo test --workspace --locked --no-fail-fast >"$log" 2>&1 </dev/null || status=$?
+    quietly "$log" cargo test --workspace --locked --no-fail-fast || status=$?
     ok=$(sed -n 's/^test result: .* \([0-9]*\) passed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     bad=$(sed -n 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     passed=$((passed + ok))
@@ -45,7 +45,7 @@ cargo_tests() {
         ((bad > 0)) || bad=1
         failed=$((failed + bad))
         failures+=("cargo test: $bad, see $log")
-        tail -n 60 -- "$log" >&2
+        sed -n '/^failures:$/,/^test result:/p' "$log" >&2
     fi
     step "cargo test: $ok passed, $bad failed"
 }

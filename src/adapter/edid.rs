@@ -41,9 +41,8 @@ pub fn base_block(monitor: &Monitor) -> [u8; EDID_LENGTH] {
     bytes.extend([0, 36, 1, 4]);
     bytes.extend(basic_parameters(monitor));
     bytes.extend(SRGB_CHROMATICITY);
-    // No established timings; eight unused standard timings.
-    bytes.extend([0, 0, 0]);
-    bytes.extend([1; 16]);
+    bytes.extend(established_timings(monitor));
+    bytes.extend(standard_timings(monitor));
     bytes.extend(detailed_timing(monitor));
     bytes.extend(text_descriptor(0xfc, b"loopback"));
     bytes.extend(range_limits());
@@ -75,6 +74,41 @@ fn basic_parameters(monitor: &Monitor) -> [u8; 5] {
         u8::try_from(size).unwrap_or(u8::MAX)
     };
     [0xa5, centimetres(monitor.width), centimetres(monitor.height), 120, 0x06]
+}
+
+impl Monitor {
+    /// Whether a further mode makes sense: a client of a small display finds no larger one.
+    const fn has_room_for(&self, width: u32, height: u32) -> bool {
+        width <= self.width && height <= self.height
+    }
+}
+
+/// 640x480, 800x600 and 1024x768 at 60 Hz, as far as they fit.
+fn established_timings(monitor: &Monitor) -> [u8; 3] {
+    let bit = |width, height, bit: u8| u8::from(monitor.has_room_for(width, height)) << bit;
+    [bit(640, 480, 5) | bit(800, 600, 0), bit(1024, 768, 3), 0]
+}
+
+/// Other usual sizes at 60 Hz, as far as they fit; unused ones are 1, 1.
+fn standard_timings(monitor: &Monitor) -> [u8; 16] {
+    /// Width, height, and the code of their ratio (16:10, 4:3, 5:4, 16:9).
+    const SIZES: [(u32, u32, u8); 8] = [
+        (1280, 720, 3),
+        (1280, 800, 0),
+        (1280, 1024, 2),
+        (1440, 900, 0),
+        (1600, 1200, 1),
+        (1680, 1050, 0),
+        (1920, 1080, 3),
+        (1920, 1200, 0),
+    ];
+    let mut timings = [1; 16];
+    for (timing, (width, height, ratio)) in timings.as_chunks_mut::<2>().0.iter_mut().zip(SIZES) {
+        if monitor.has_room_for(width, height) {
+            *timing = [(width / 8 - 31).to_le_bytes()[0], ratio << 6];
+        }
+    }
+    timings
 }
 
 fn millimetres(pixels: u32, dpi: u32) -> u32 {
@@ -161,6 +195,19 @@ mod tests {
         let clock = u64::from(u16::from_le_bytes([timing[0], timing[1]])) * 10_000;
         let (total_x, total_y) = (1280 + 160, 720 + 31);
         assert_eq!(clock.div_ceil(total_x * total_y), 60);
+    }
+
+    #[test]
+    fn further_modes_fit_the_display() {
+        // 640x480, 800x600; 1024x768 is too high. 1280x720 is byte 129 with 16:9.
+        assert_eq!(base_block(&MONITOR)[35..42], [0b0010_0001, 0, 0, 129, 0xc0, 1, 1]);
+        let large = Monitor { width: 1920, height: 1080, ..MONITOR };
+        let expected = [0b0010_0001, 0b1000, 0, 129, 0xc0, 129, 0, 129, 0x80, 149, 0, 1, 1];
+        assert_eq!(base_block(&large)[35..48], expected);
+        assert_eq!(base_block(&large)[48..54], [179, 0, 209, 0xc0, 1, 1]);
+        let small = Monitor { width: 320, height: 200, ..MONITOR };
+        assert_eq!(base_block(&small)[35..38], [0, 0, 0]);
+        assert_eq!(base_block(&small)[38..54], [1; 16]);
     }
 
     #[test]

@@ -145,19 +145,18 @@ fn find_nodes(shared: &mut Shared) -> Option<Vec<PathBuf>> {
     (!shared.nodes.is_empty()).then(|| shared.nodes.clone())
 }
 
-/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once all of them
-/// exist.
+/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.
+/// Other entries are names for the same nodes from older times.
 fn nodes_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut nodes: Vec<_> =
-        entries.flatten().map(|entry| Path::new("/dev/dri").join(entry.file_name())).collect();
-    nodes.sort();
-    let complete = nodes.iter().any(|node| name_starts_with(node, "card"))
-        && nodes.iter().any(|node| name_starts_with(node, "renderD"))
-        && nodes.iter().all(|node| node.exists());
-    if complete { nodes } else { Vec::new() }
-}
-
-fn name_starts_with(path: &Path, prefix: &str) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
+    let names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let node = |prefix| {
+        let name = names.iter().find(|name| name.starts_with(prefix))?;
+        Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists())
+    };
+    match (node("card"), node("renderD")) {
+        (Some(card), Some(render)) => vec![card, render],
+        _ => Vec::new(),
+    }
 }

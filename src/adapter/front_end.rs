@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use loopback_driver_glue::{QueueInfo, Transport, TransportError};
 use vhost::vhost_user::message::{
-    VhostUserConfigFlags, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
+    VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
 };
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
@@ -92,6 +92,10 @@ impl FrontEnd {
         let protocol = connection.get_protocol_features().map_err(failed("protocol features"))?;
         let protocol = protocol & wanted;
         connection.set_protocol_features(protocol).map_err(failed("protocol features"))?;
+        if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
+            // Without it, a request that the backend refuses would go unnoticed.
+            connection.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+        }
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
         Ok(Self { connection, raw, features, protocol, started: Vec::new() })
     }

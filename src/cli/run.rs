@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError, VirtioLoopback};
-use virtio_loopback_display::{DisplayEvent, Presenter, Signal};
+use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{self, Adapter, Shared};
 use virtio_loopback_gpu::control::{ControlServer, ScanoutStatus, Status};
 
@@ -21,38 +21,55 @@ use super::stop::{self, Stopper};
 pub struct Options {
     #[command(flatten)]
     device: DeviceOptions,
-    /// Write one line to this file descriptor when the card can be used.
+    #[command(flatten)]
+    announce: Announce,
+}
+
+/// How to say that the device can be used.
+#[derive(Debug, Args)]
+pub struct Announce {
+    /// Write one line to this file descriptor when the device can be used: `ready NAME NODE…`.
     #[arg(long, value_name = "FD")]
     ready_fd: Option<RawFd>,
 }
 
+impl Announce {
+    /// What to call, once, when the device can be used.
+    pub fn open(&self, device: &DeviceOptions) -> Result<impl FnMut(&[PathBuf]) + Send + use<>> {
+        let mut ready = self.ready_fd.map(inherited_fd).transpose()?;
+        let name = device.name.clone();
+        Ok(move |nodes: &[PathBuf]| {
+            let mut line = format!("ready {name}");
+            for node in nodes {
+                line += &format!(" {}", node.display());
+            }
+            line.push('\n');
+            if let Some(fd) = &mut ready
+                && let Err(error) = fd.write_all(line.as_bytes())
+            {
+                log::warn!("--ready-fd cannot be written: {error}");
+            }
+            ready = None;
+        })
+    }
+}
+
 /// Runs a device on the loopback module.
 pub fn run(options: &Options) -> Result<()> {
-    let mut ready = options.ready_fd.map(inherited_fd).transpose()?;
-    let name = options.device.name.clone();
-    let announce = move |nodes: &[PathBuf]| {
-        let nodes: Vec<_> = nodes.iter().map(|node| node.display().to_string()).collect();
-        let line = format!("ready {name} {}\n", nodes.join(" "));
-        if let Some(fd) = &mut ready
-            && let Err(error) = fd.write_all(line.as_bytes())
-        {
-            log::warn!("--ready-fd cannot be written: {error}");
-        }
-        ready = None;
-    };
+    let ready = options.announce.open(&options.device)?;
     let create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
         Ok(Box::new(VirtioLoopback::create(config)?))
     };
-    serve(&options.device, create, announce, |_| Ok(()))
+    serve(&options.device, create, ready, |_, _| Ok(()))
 }
 
-/// Runs a device on the transport that `create` makes. `started` is called with the means to end
-/// it when the device exists.
+/// Runs a device on the transport that `create` makes. When it exists, `started` is called with its
+/// display and the means to end it.
 pub fn serve(
     options: &DeviceOptions,
     create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
-    started: impl FnOnce(&Adapter) -> Result<()>,
+    started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals()?;
@@ -69,8 +86,8 @@ pub fn serve(
         backend: options.backend()?,
     };
     let mut adapter = Adapter::start(adapter_options, display.clone(), create)?;
-    serve_control(&control, &adapter, stopper)?;
-    started(&adapter)?;
+    serve_control(&control, &adapter, stopper.try_clone()?)?;
+    started(&display, stopper)?;
     let device = std::thread::Builder::new().name("device".into()).spawn(move || {
         let mut ready = ready;
         let result = adapter.run(&stop, &mut ready);
@@ -125,10 +142,7 @@ fn status(
     }
 }
 
-fn scanout_status(
-    display: &virtio_loopback_display::DisplayHandle,
-    scanout: u32,
-) -> Option<ScanoutStatus> {
+fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus> {
     let figures = display.statistics(scanout)?;
     Some(ScanoutStatus {
         scanout,

@@ -16,18 +16,14 @@ use std::time::{Duration, Instant};
 
 use loopback_driver_glue::QueueInfo;
 
-use self::layout::Layout;
 pub use self::layout::{
     AVAIL_NO_INTERRUPT, DESC_INDIRECT, DESC_NEXT, DESC_WRITE, Descriptor, MAX_QUEUE_SIZE,
     USED_NO_NOTIFY, UsedElem,
 };
+use self::layout::{INDIRECT_PARTS, Layout};
 pub use self::raw::RawQueue;
 use super::memory::{Memory, MemoryError, Region};
 use super::signals::{Counters, Signals};
-
-/// Descriptors of an indirect table. Each head has one table, so that adding allocates nothing;
-/// longer chains go into the descriptor table itself.
-const INDIRECT_PARTS: u16 = 8;
 
 /// One piece of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,9 +148,8 @@ struct Slot {
 /// The driver's side of one virtqueue.
 #[derive(Debug)]
 pub struct Queue {
-    /// Shared with the link, which keeps them until the device is reset.
+    /// Rings and indirect tables. The link shares them and keeps them until the device is reset.
     rings: Arc<Region>,
-    tables: Option<Region>,
     layout: Layout,
     features: RingFeatures,
     signals: Arc<Signals>,
@@ -189,13 +184,10 @@ impl Queue {
         if !Self::size_allowed(size) {
             return Err(QueueError::Size { size });
         }
-        let layout = Layout::new(size);
-        let table_bytes = u64::from(size) * u64::from(INDIRECT_PARTS) * 16;
-        let tables = features.indirect.then(|| memory.allocate(table_bytes)).transpose()?;
+        let layout = Layout::new(size, features.indirect);
         let slots = (1..=size).map(|next| Slot { next, ..Slot::default() }).collect();
         let mut queue = Self {
             rings: Arc::new(memory.allocate(layout.bytes)?),
-            tables,
             layout,
             features,
             signals,
@@ -251,11 +243,8 @@ impl Queue {
         if parts == 0 || total > u64::from(u32::MAX) {
             return Err(QueueError::Chain { parts, bytes: total });
         }
-        let table = match &self.tables {
-            Some(tables) if parts > 1 && parts <= usize::from(INDIRECT_PARTS) => Some(tables),
-            _ => None,
-        };
-        let wanted = if table.is_some() { 1 } else { parts };
+        let indirect = self.features.indirect && parts > 1 && parts <= usize::from(INDIRECT_PARTS);
+        let wanted = if indirect { 1 } else { parts };
         if wanted > usize::from(self.free) {
             return Err(QueueError::Full { wanted, free: self.free });
         }
@@ -264,9 +253,10 @@ impl Queue {
             .iter()
             .map(|part| (part, 0))
             .chain(writable.iter().map(|part| (part, DESC_WRITE)));
-        let after = match table {
-            Some(tables) => self.write_indirect(tables, head, parts, chain)?,
-            None => self.write_direct(head, parts, chain)?,
+        let after = if indirect {
+            self.write_indirect(head, parts, chain)?
+        } else {
+            self.write_direct(head, parts, chain)?
         };
         let slot = self.slots.get_mut(usize::from(head)).ok_or(QueueError::Broken)?;
         slot.descriptors = wanted as u16;
@@ -281,19 +271,18 @@ impl Queue {
     /// Writes the chain as a table; returns the free descriptor after it.
     fn write_indirect<'a>(
         &self,
-        tables: &Region,
         head: u16,
         parts: usize,
         chain: impl Iterator<Item = (&'a Part, u16)>,
     ) -> Result<u16, QueueError> {
-        let table = u64::from(head) * u64::from(INDIRECT_PARTS) * 16;
+        let table = self.layout.table(head);
         for ((part, flags), next) in chain.zip(1u16..) {
             let flags = if usize::from(next) < parts { flags | DESC_NEXT } else { flags };
             let offset = table + u64::from(next - 1) * 16;
-            tables.put(offset, &descriptor(*part, flags, next))?;
+            self.rings.put(offset, &descriptor(*part, flags, next))?;
         }
         let length = parts as u32 * 16;
-        let whole = Part { address: tables.address() + table, length };
+        let whole = Part { address: self.rings.address() + table, length };
         let entry = descriptor(whole, DESC_INDIRECT, 0);
         self.rings.put(self.layout.descriptor(head), &entry)?;
         Ok(self.slot(head)?.next)

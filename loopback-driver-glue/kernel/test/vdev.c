@@ -294,7 +294,7 @@ static int take_event(struct vdev *dev)
 	return 0;
 }
 
-static long long now_ms(void)
+long long now_ms(void)
 {
 	struct timespec ts;
 

@@ -80,6 +80,8 @@ int vdev_serve(struct vdev *dev, int ms, const volatile int *stop);
 /* Closes what is open, the session first. */
 void vdev_close(struct vdev *dev);
 
+long long now_ms(void);
+
 struct vdev_resource *vdev_resource(struct vdev *dev, uint32_t id);
 
 #endif

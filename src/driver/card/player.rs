@@ -183,6 +183,11 @@ impl CardPlayer {
         Ok(())
     }
 
+    /// The driver, without a word to the device about what it still shows.
+    pub fn into_gpu(self) -> GpuDriver {
+        self.gpu
+    }
+
     /// Turns the scanouts off and takes everything from the device.
     pub fn close(mut self) -> Result<GpuDriver, DriverError> {
         if let (Some(cursor), Some(head)) = (self.cursor.take(), self.heads.first()) {

@@ -51,22 +51,29 @@ pub struct UsedElem {
 
 const _: () = assert!(size_of::<Descriptor>() == 16 && size_of::<UsedElem>() == 8);
 
+/// Descriptors of an indirect table. Each head has one table, so that adding allocates nothing;
+/// longer chains go into the descriptor table itself.
+pub(super) const INDIRECT_PARTS: u16 = 8;
+
 /// Byte offsets within the one region that holds a queue. Each part has pages of its own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     pub(super) size: u16,
     pub(super) avail: u64,
     pub(super) used: u64,
+    tables: u64,
     pub(super) bytes: u64,
 }
 
 impl Layout {
-    pub(super) fn new(size: u16) -> Self {
+    pub(super) fn new(size: u16, indirect: bool) -> Self {
         let entries = u64::from(size);
         let avail = (16 * entries).next_multiple_of(PAGE_SIZE);
         let used = (avail + 6 + 2 * entries).next_multiple_of(PAGE_SIZE);
-        let bytes = (used + 6 + 8 * entries).next_multiple_of(PAGE_SIZE);
-        Self { size, avail, used, bytes }
+        let tables = (used + 6 + 8 * entries).next_multiple_of(PAGE_SIZE);
+        let table_bytes = if indirect { 16 * u64::from(INDIRECT_PARTS) * entries } else { 0 };
+        let bytes = (tables + table_bytes).next_multiple_of(PAGE_SIZE);
+        Self { size, avail, used, tables, bytes }
     }
 
     /// `index` modulo the size, a power of two.
@@ -76,6 +83,11 @@ impl Layout {
 
     pub(super) fn descriptor(&self, index: u16) -> u64 {
         16 * self.slot(index)
+    }
+
+    /// The indirect table of a head.
+    pub(super) fn table(&self, head: u16) -> u64 {
+        self.tables + 16 * u64::from(INDIRECT_PARTS) * self.slot(head)
     }
 
     pub(super) fn avail_flags(&self) -> u64 {

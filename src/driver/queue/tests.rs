@@ -1,5 +1,4 @@
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc;
 use std::thread;
 
 use loopback_driver_glue::Transport;
@@ -256,6 +255,20 @@ impl ManualDevice {
         flags & AVAIL_NO_INTERRUPT == 0
     }
 
+    /// Waits until the driver asks for an interrupt, with EVENT_IDX for this used entry.
+    fn wait_until_asked_for(&self, entry: u16) {
+        let deadline = Instant::now() + LONG;
+        let (offset, asked) = match self.queue.event_idx_enabled() {
+            true => (4 + 2 * u64::from(self.info.size), entry),
+            false => (0, 0),
+        };
+        let at = GuestAddress(self.info.avail + offset);
+        while self.memory.read_obj::<u16>(at).unwrap() != asked {
+            assert!(Instant::now() < deadline, "no interrupt was asked for");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Writes the used ring as no honest device does.
     fn forge(&self, slot: u64, id: u32, length: u32, index: u16) {
         let entry = GuestAddress(self.info.used + 4 + 8 * slot);
@@ -335,14 +348,12 @@ fn interrupts_are_asked_for_only_while_waiting() {
         assert!(!device.use_one());
         assert_eq!(device.use_one(), features == EVENT_IDX);
 
-        let (waiting, woken) = mpsc::channel();
         let waiter = thread::spawn(move || {
-            waiting.send(()).unwrap();
             let pending = queue.wait_pending(4, LONG).unwrap();
             (queue, pending)
         });
-        woken.recv().unwrap();
-        thread::sleep(Duration::from_millis(50));
+        // Two were taken, the fourth from there has index 5.
+        device.wait_until_asked_for(5);
         assert!(device.use_one(), "the last chain is asked for");
         device.call.write(1).unwrap();
         let (queue, pending) = waiter.join().unwrap();
@@ -545,12 +556,15 @@ fn a_reset_ends_the_wait() {
 
 #[test]
 fn rings_outlive_a_queue_that_was_dropped() {
-    let (driver, queue, mut device) = manual(0);
-    let mut queue = queue;
-    queue.add(&[part(4096, 4)], &[]).unwrap();
+    let (driver, mut queue, mut device) = manual(INDIRECT);
+    queue.add(&[part(4096, 4)], &[part(8192, 4)]).unwrap();
     drop(queue);
     let others = driver.memory().allocate(4096).unwrap();
     others.write(0, &[0xff; 4096]).unwrap();
-    device.use_one();
+    let chain = device.queue.pop_descriptor_chain(&device.memory).unwrap();
+    let head = chain.head_index();
+    let parts: Vec<_> = chain.map(|part| (part.addr().0, part.len())).collect();
+    assert_eq!(parts, [(4096, 4), (8192, 4)]);
+    device.queue.add_used(&device.memory, head, 0).unwrap();
     assert_eq!(others.get::<[u8; 4]>(0).unwrap(), [0xff; 4]);
 }
