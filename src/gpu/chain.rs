@@ -160,7 +160,8 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         done
     }
 
-    /// Begin of a response: what virtio 1.3, section 5.7.6.7, says to take from a fenced request.
+    /// Begin of a response: what virtio 1.3, 5.7, "Request header", says to take from a fenced
+    /// request.
     pub(super) fn reply(&self, type_: RespType) -> CtrlHdr {
         let mut reply = CtrlHdr { type_: type_.into(), ..CtrlHdr::default() };
         let flags = self.header.flags.get();

@@ -43,7 +43,8 @@ pub(super) enum CommandError {
 }
 
 impl CommandError {
-    /// The response type of virtio 1.3, section 5.7.6.7. Where it leaves the choice, QEMU's is taken.
+    /// The response type of virtio 1.3, 5.7, "Request header". Where that leaves a choice, see the
+    /// [module](super).
     pub(super) const fn resp_type(&self) -> RespType {
         match self {
             Self::UnknownType(_)
