@@ -145,8 +145,8 @@ impl Adapter {
         let backend_socket = stream.try_clone()?;
         let (front_end, config) = match agree(stream, &options) {
             Ok(agreed) => agreed,
+            // A child that lives has done something else wrong.
             Err(error) => {
-                let _ = backend_socket.shutdown(std::net::Shutdown::Both);
                 return Err(backend.status().map_or(error, AdapterError::BackendNotReady));
             }
         };
