@@ -253,17 +253,18 @@ impl Adapter {
 
 impl Drop for Adapter {
     fn drop(&mut self) {
-        self.display.source_lost();
         // The backend first: it must not look at rings that are taken away.
         let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
         self.backend.end();
-        // The module answers the driver from here on.
-        lock(&self.shared).transport = None;
         if let Some(server) = self.server.take()
             && let Err(error) = server.stop()
         {
             log::warn!("{error}");
         }
+        // Keeps the last picture, as long as its memory is there.
+        self.display.source_lost();
+        // The module answers the driver from here on.
+        lock(&self.shared).transport = None;
     }
 }
 
