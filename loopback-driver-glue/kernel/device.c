@@ -12,6 +12,7 @@
 
 #include "compat.h"
 #include <linux/idr.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/sysfs.h>
 #include "internal.h"
@@ -87,10 +88,12 @@ static void device_free(struct vlb_device *dev)
 
 	release_name(dev);
 	vlb_transport_free_parked(dev);
+	cancel_delayed_work_sync(&dev->release_work);
 	cancel_work_sync(&dev->drain_work);
 	cancel_work_sync(&dev->refill_work);
 	for (i = 0; i < dev->num_queues; i++)
 		vlb_queue_destroy(&dev->queues[i]);
+	vlb_dma_destroy(dev);
 	vlb_window_destroy(dev);
 	vlb_bounce_destroy(&dev->bounce);
 	if (dev->index >= 0)
@@ -158,6 +161,25 @@ static void register_vdev(struct vlb_device *dev)
 }
 
 /*
+ * virtio_gpu forgets an object, and the kernel complains of it when the last
+ * user has gone, if a client is between two commands of one frame when the
+ * card is unplugged. A client whose frame is not answered waits 50 ms at the
+ * frame's end. So at a removal all that is in flight is answered, and then
+ * nothing; when all clients wait, and before the first goes on, the card is
+ * unplugged; then the null device lets them go.
+ */
+#define VLB_STALL	msecs_to_jiffies(36)
+#define VLB_HOLD	msecs_to_jiffies(100)
+
+static void wait_for_stall(struct vlb_device *dev)
+{
+	long left = dev->removed_at + VLB_STALL - jiffies;
+
+	if (left > 0 && READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
+		schedule_timeout_uninterruptible(left);
+}
+
+/*
  * Registers, which takes as long as the driver's probe, and unregisters. Being
  * one work item, it never does both at the same time. It may run twice for a
  * removal: once more if it was running already when it was queued.
@@ -171,6 +193,7 @@ static void lifecycle_work(struct work_struct *work)
 		register_vdev(dev);
 	} else if (!dev->unregistered) {
 		dev->unregistered = true;
+		wait_for_stall(dev);
 		if (dev->registered)
 			unregister_virtio_device(&dev->vdev);
 		platform_device_unregister(&dev->pdev);
@@ -186,6 +209,26 @@ static void queue_lifecycle(struct vlb_device *dev)
 		vlb_device_put(dev);
 }
 
+/* Nothing goes to the device side or comes from it. Called with @dev->lock. */
+static void hold_all(struct vlb_device *dev)
+{
+	u32 i;
+
+	for (i = 0; i < dev->num_queues; i++)
+		vlb_queue_set_mode(&dev->queues[i], VLB_HELD);
+}
+
+/* The null device answers from now on. Called with @dev->lock. */
+static void answer_all(struct vlb_device *dev)
+{
+	u32 i;
+
+	for (i = 0; i < dev->num_queues; i++) {
+		vlb_queue_set_mode(&dev->queues[i], VLB_NULL);
+		vlb_queue_drain(&dev->queues[i]);
+	}
+}
+
 static void drain_work(struct work_struct *work)
 {
 	struct vlb_device *dev = container_of(work, struct vlb_device,
@@ -194,6 +237,16 @@ static void drain_work(struct work_struct *work)
 
 	for (i = 0; i < dev->num_queues; i++)
 		vlb_queue_drain(&dev->queues[i]);
+}
+
+static void release_work(struct work_struct *work)
+{
+	struct vlb_device *dev = container_of(to_delayed_work(work),
+					      struct vlb_device, release_work);
+
+	mutex_lock(&dev->lock);
+	answer_all(dev);
+	mutex_unlock(&dev->lock);
 }
 
 static void refill_work(struct work_struct *work)
@@ -210,6 +263,7 @@ static void init_fields(struct vlb_device *dev)
 	init_waitqueue_head(&dev->bounce_wait);
 	INIT_WORK(&dev->lifecycle_work, lifecycle_work);
 	INIT_WORK(&dev->drain_work, drain_work);
+	INIT_DELAYED_WORK(&dev->release_work, release_work);
 	INIT_WORK(&dev->refill_work, refill_work);
 	INIT_WORK(&dev->free_work, free_work);
 	spin_lock_init(&dev->config_lock);
@@ -337,29 +391,25 @@ int vlb_device_start(struct vlb_device *dev)
  */
 void vlb_device_quiesce(struct vlb_device *dev)
 {
-	u32 i;
-
 	lockdep_assert_held(&dev->lock);
-	for (i = 0; i < dev->num_queues; i++)
-		vlb_queue_set_mode(&dev->queues[i], VLB_HELD);
+	hold_all(dev);
 	vlb_window_close(dev);
-	for (i = 0; i < dev->num_queues; i++) {
-		vlb_queue_set_mode(&dev->queues[i], VLB_NULL);
-		vlb_queue_drain(&dev->queues[i]);
-	}
+	answer_all(dev);
 }
 
 /**
- * vlb_device_take_over - the device side has gone for good
- * @dev: the device, for which vlb_is_null() has just become true
+ * vlb_device_session_gone - the process that served the device has gone
+ * @dev: the device
  *
  * Called with @dev->lock.
  */
-void vlb_device_take_over(struct vlb_device *dev)
+void vlb_device_session_gone(struct vlb_device *dev)
 {
+	WRITE_ONCE(dev->session, VLB_SESSION_GONE);
 	wake_up_all(&dev->ack_wait);
-	wake_up_all(&dev->events.wait);
-	vlb_device_quiesce(dev);
+	/* a removal does this in its own time */
+	if (!dev->removed)
+		vlb_device_quiesce(dev);
 }
 
 /**
@@ -373,7 +423,12 @@ void vlb_device_remove(struct vlb_device *dev)
 	release_name(dev);
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->removed, true);
-	vlb_device_take_over(dev);
+	dev->removed_at = jiffies;
+	wake_up_all(&dev->ack_wait);
+	wake_up_all(&dev->events.wait);
+	vlb_device_quiesce(dev);
+	hold_all(dev);
 	mutex_unlock(&dev->lock);
+	queue_delayed_work(vlb_drain_wq, &dev->release_work, VLB_HOLD);
 	queue_lifecycle(dev);
 }

@@ -281,6 +281,22 @@ void vlb_dma_init(struct vlb_device *dev)
 }
 
 /**
+ * vlb_dma_destroy - forget what the driver never unmapped
+ * @dev: the device, which nobody else uses any more
+ *
+ * virtio_gpu loses an object now and then when it is unplugged.
+ */
+void vlb_dma_destroy(struct vlb_device *dev)
+{
+	struct vlb_record *rec;
+
+	while (dev->inode && (rec = vlb_iova_any(&dev->iova))) {
+		vlb_iova_remove(&dev->iova, rec->first);
+		free_record(rec);
+	}
+}
+
+/**
  * vlb_dma_wait_idle - wait until the driver has no buffer mapped
  * @dev: the device
  * @timeout: in jiffies

@@ -205,6 +205,8 @@ struct vlb_stats {
  * @unregistered: the lifecycle work has undone that
  * @lifecycle_work: registers and unregisters
  * @drain_work: answers for the null device
+ * @release_work: the null device begins to, after a removal
+ * @removed_at: jiffies when the control file was closed
  * @refill_work: gives bounce slots pages
  * @free_work: the end
  * @config_lock: protects @config and @config_len
@@ -250,6 +252,8 @@ struct vlb_device {
 	bool unregistered;
 	struct work_struct lifecycle_work;
 	struct work_struct drain_work;
+	struct delayed_work release_work;
+	unsigned long removed_at;
 	struct work_struct refill_work;
 	struct work_struct free_work;
 
@@ -303,7 +307,7 @@ void vlb_device_remove(struct vlb_device *dev);
 void vlb_device_get(struct vlb_device *dev);
 void vlb_device_put(struct vlb_device *dev);
 void vlb_device_quiesce(struct vlb_device *dev);
-void vlb_device_take_over(struct vlb_device *dev);
+void vlb_device_session_gone(struct vlb_device *dev);
 
 /* transport.c */
 extern const struct virtio_config_ops vlb_config_ops;
@@ -337,6 +341,7 @@ void vlb_window_zap(struct vlb_device *dev, unsigned long first,
 
 /* dma.c */
 void vlb_dma_init(struct vlb_device *dev);
+void vlb_dma_destroy(struct vlb_device *dev);
 bool vlb_dma_wait_idle(struct vlb_device *dev, unsigned long timeout);
 
 /* dmabuf.c */

@@ -92,6 +92,19 @@ struct vlb_record *vlb_iova_find(struct vlb_iova *iova, unsigned long index)
 }
 
 /**
+ * vlb_iova_any - some scatter list
+ * @iova: the address space
+ *
+ * Return: the list, or NULL if there is none
+ */
+struct vlb_record *vlb_iova_any(struct vlb_iova *iova)
+{
+	unsigned long index = iova->min;
+
+	return mt_find(&iova->tree, &index, iova->end);
+}
+
+/**
  * vlb_iova_remove - take a scatter list out
  * @iova: the address space
  * @first: its first page

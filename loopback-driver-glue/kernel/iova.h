@@ -45,6 +45,7 @@ void vlb_iova_init(struct vlb_iova *iova, unsigned long min, unsigned long end);
 void vlb_iova_destroy(struct vlb_iova *iova);
 int vlb_iova_add(struct vlb_iova *iova, struct vlb_record *rec);
 struct vlb_record *vlb_iova_find(struct vlb_iova *iova, unsigned long index);
+struct vlb_record *vlb_iova_any(struct vlb_iova *iova);
 struct vlb_record *vlb_iova_remove(struct vlb_iova *iova, unsigned long first);
 
 #endif /* VLB_IOVA_H */

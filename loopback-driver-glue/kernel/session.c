@@ -286,8 +286,7 @@ static int session_release(struct inode *inode, struct file *file)
 	u32 i;
 
 	mutex_lock(&dev->lock);
-	WRITE_ONCE(dev->session, VLB_SESSION_GONE);
-	vlb_device_take_over(dev);
+	vlb_device_session_gone(dev);
 	for (i = 0; i < dev->num_queues; i++)
 		vlb_queue_drop_fds(&dev->queues[i]);
 	mutex_unlock(&dev->lock);

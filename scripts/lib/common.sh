@@ -63,10 +63,11 @@ quietly() {
 
 # watch_log LOG — a line of progress every 20 seconds. `read` and not sleep: a killed watcher leaves no child behind.
 watch_log() {
-    local never
+    local never line
     exec {never}<> <(:)
     while true; do
         read -r -t 20 -u "$never" || true
-        step "… $(tail -n 1 -- "$1" | tr -d '\r' | cut -c -100)"
+        line=$(tail -n 1 -- "$1" | tr -d '\r' | cut -c -100)
+        step "… ${line:-still at it}"
     done
 }

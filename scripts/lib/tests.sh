@@ -104,27 +104,36 @@ box_tests() {
 # box_boots KERNEL NAME… — runs the tests one after the other in one boot. If the box goes away in the middle, the test
 # that was running has failed and the rest gets a new boot.
 box_boots() {
-    local kernel=$1 dir=$TEST_DIR/box-$1 left=("${@:2}") code before
-    mkdir -p -- "$dir"
+    local kernel=$1 left=("${@:2}") code before status name remark
+    mkdir -p -- "$TEST_DIR/box-$1"
     while ((${#left[@]})); do
         code=0 before=$failed
         step "booting kernel $kernel for ${#left[@]} tests"
-        scripts/box run --no-build --kernel "$kernel" --timeout "$(time_limit "${left[@]}")" -- \
-            scripts/guest/run-tests "${dir#"$TOP/"}" "${left[@]}" 2>"$dir/box.log" || code=$?
-        while ((${#left[@]})) && [[ -f $dir/${left[0]}.result ]]; do
-            box_result "$kernel" "${left[0]}"
-            left=("${left[@]:1}")
-        done
+        while read -r status name remark; do
+            if [[ $status = exit ]]; then
+                code=$name
+            else
+                box_result "$kernel" "$name" "$status" "$remark"
+                left=("${left[@]:1}")
+            fi
+        done < <(box_boot "$kernel" "${left[@]}")
         if ((${#left[@]})); then
-            cat -- "$dir/box.log" >&2
-            echo "1 the box went away ($code)" >"$dir/${left[0]}.result"
-            box_result "$kernel" "${left[0]}"
+            cat -- "$TEST_DIR/box-$kernel/box.log" >&2
+            box_result "$kernel" "${left[0]}" 1 "the box went away ($code)"
             left=("${left[@]:1}")
         elif ((code != 0 && failed == before)); then
-            cat -- "$dir/box.log" >&2
+            cat -- "$TEST_DIR/box-$kernel/box.log" >&2
             result "kernel log on $kernel, outside of tests" "$code"
         fi
     done
+}
+
+# box_boot KERNEL NAME… — prints "STATUS NAME REMARK" as each test ends, and "exit CODE" at the end.
+box_boot() {
+    local code=0 dir=$TEST_DIR/box-$1
+    scripts/box run --no-build --kernel "$1" --timeout "$(time_limit "${@:2}")" -- \
+        scripts/guest/run-tests "${dir#"$TOP/"}" "${@:2}" 2>"$dir/box.log" </dev/null || code=$?
+    echo "exit $code"
 }
 
 # time_limit NAME… — seconds the tests may take in all, with the boot.
@@ -136,12 +145,11 @@ time_limit() {
     echo "$sum"
 }
 
-# box_result KERNEL NAME — counts what the box or box_boots wrote about one test.
+# box_result KERNEL NAME STATUS REMARK — counts one test, and shows the end of its log if it failed.
 box_result() {
-    local status remark log=$TEST_DIR/box-$1/$2.log
-    read -r status remark <"$TEST_DIR/box-$1/$2.result"
-    if ((status != 0)) && [[ -f $log ]]; then
+    local log=$TEST_DIR/box-$1/$2.log
+    if (($3 != 0)) && [[ -f $log ]]; then
         tail -n 40 -- "$log" | sed 's/^/    | /' >&2
     fi
-    result "tests/box/$2.sh on $1" "$status" "$remark"
+    result "tests/box/$2.sh on $1" "$3" "$4"
 }

@@ -26,6 +26,15 @@ processor() {
     esac
 }
 
+# clock_parameters ACCELERATOR — for the kernel command line; see tsc_khz.c.
+clock_parameters() {
+    local program=$BOX_DIR/tsc_khz
+    [[ $1 = tcg ]] || return 0
+    [[ $program -nt scripts/lib/tsc_khz.c ]] || gcc -O2 -o "$program.$$" scripts/lib/tsc_khz.c
+    [[ ! -e $program.$$ ]] || mv -- "$program.$$" "$program"
+    printf 'tsc=reliable tsc_early_khz=%s' "$("$program")"
+}
+
 # new_run — makes a run's directory, named like its log, and prints it.
 new_run() {
     mkdir -p -- "$BOX_DIR/runs" "$BOX_DIR/logs"
@@ -36,7 +45,7 @@ new_run() {
 qemu_arguments() {
     local kernel=$1 run=$2 append accelerator
     accelerator=$(accelerator)
-    append="console=ttyS0 loglevel=7 panic=-1 oops=panic nokaslr mitigations=off net.ifnames=0 tsc=reliable"
+    append="console=ttyS0 loglevel=7 panic=-1 oops=panic nokaslr mitigations=off net.ifnames=0 $(clock_parameters "$accelerator")"
     append+=" drm_kms_helper.fbdev_emulation=0 sysctl.kernel.hung_task_timeout_secs=60 box.run=${run#"$TOP/"} $box_append"
     QEMU=(qemu-system-x86_64 -M pc -accel "$accelerator" -cpu "$(processor "$accelerator")" -smp "$box_cpus" -m "$box_memory"
         -nodefaults -no-user-config -display none -vga "$box_vga" -nic none -no-reboot
