@@ -8,6 +8,7 @@ mod common;
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -141,6 +142,28 @@ fn a_child_that_fails_at_once_is_told_of_with_its_status() {
     let error =
         life(BackendChoice::Child { program, arguments: vec!["--nonsense".into()] }).unwrap_err();
     assert!(line(&error).contains("exit status: 2"), "{error:?}");
+}
+
+#[test]
+fn a_child_that_talks_nonsense_is_told_of_and_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, pid) = (directory.path().join("backend"), directory.path().join("pid"));
+    let script =
+        "#!/bin/sh\necho $$ >\"${0%/*}/pid\"\nprintf nonsense-nonsense >&0\nexec sleep 60\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let begun = Instant::now();
+    let mut error = life(BackendChoice::Child { program: program.clone(), arguments: Vec::new() });
+    // Another test's child may have inherited the script, still open for writing, for a moment.
+    while let Err(AdapterError::Process(_)) = error {
+        assert!(begun.elapsed() < TIMEOUT, "{error:?}");
+        error = life(BackendChoice::Child { program: program.clone(), arguments: Vec::new() });
+    }
+    let error = error.unwrap_err();
+    assert!(matches!(error, AdapterError::FrontEnd(_)), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod common;
 mod front_end;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -483,6 +484,17 @@ fn requests_the_backend_cannot_serve_leave_it_running() {
     refused(ask(9, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
     refused(ask(9, &[0, 0, u32::MAX - 15, u32::MAX, 8, 0, 16, 0, 0, 0]));
     refused(ask(10, &[0, 65536]));
+    // Memory that its file does not have.
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    for (address, size, offset) in
+        [(0, (1 << 20) + 1, 0_u64), (0, 1 << 20, 4096), (0, 1 << 40, 0), (1 << 40, 4096, 1 << 20)]
+    {
+        // One region; the front-end's own address is of no interest here.
+        let table = [1, address, size, 0, offset];
+        channel.send(5, 1 | 8, &[table.as_bytes()], &[file.as_fd()]).unwrap();
+        refused(channel.receive_within(TIMEOUT, |_| 4096).unwrap().payload);
+    }
     // The configuration space beyond its end has no bytes.
     assert!(ask(24, &[8, 16, 0, 0, 0, 0, 0]).len() <= 12);
     assert_eq!(ask(1, &[]).len(), 8);

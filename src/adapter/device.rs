@@ -145,8 +145,8 @@ impl Adapter {
         let backend_socket = stream.try_clone()?;
         let (front_end, config) = match agree(stream, &options) {
             Ok(agreed) => agreed,
+            // A child that lives has done something else wrong.
             Err(error) => {
-                let _ = backend_socket.shutdown(std::net::Shutdown::Both);
                 return Err(backend.status().map_or(error, AdapterError::BackendNotReady));
             }
         };
@@ -253,17 +253,18 @@ impl Adapter {
 
 impl Drop for Adapter {
     fn drop(&mut self) {
-        self.display.source_lost();
         // The backend first: it must not look at rings that are taken away.
         let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
         self.backend.end();
-        // The module answers the driver from here on.
-        lock(&self.shared).transport = None;
         if let Some(server) = self.server.take()
             && let Err(error) = server.stop()
         {
             log::warn!("{error}");
         }
+        // Keeps the last picture, as long as its memory is there.
+        self.display.source_lost();
+        // The module answers the driver from here on.
+        lock(&self.shared).transport = None;
     }
 }
 

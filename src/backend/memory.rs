@@ -38,7 +38,7 @@ impl Memory {
             // Fields of a packed structure are copied out before use.
             let (guest_addr, size) = (entry.guest_phys_addr, entry.memory_size);
             let (user_addr, offset) = (entry.user_addr, entry.mmap_offset);
-            if memory.overlaps(guest_addr, size) {
+            if memory.overlaps(guest_addr, size) || !holds(&file, offset, size) {
                 return Err(VhostUserError::InvalidParam);
             }
             let length = usize::try_from(size).map_err(|_| VhostUserError::InvalidParam)?;
@@ -83,6 +83,13 @@ impl Memory {
             (inside < region.size()).then_some((region, inside))
         })
     }
+}
+
+/// Whether a file has the bytes of a region: those it has not could be mapped, but not read. Only
+/// ordinary files say how many they have.
+fn holds(file: &File, offset: u64, size: u64) -> bool {
+    let Some(end) = offset.checked_add(size) else { return false };
+    file.metadata().is_ok_and(|metadata| !metadata.is_file() || metadata.len() >= end)
 }
 
 impl Region {

@@ -12,6 +12,8 @@
 mod client;
 mod server;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;

@@ -150,9 +150,9 @@ fn send(client: &UnixStream, answer: &Answer, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A stream that must be done with by a time, however slowly the other end goes on.
-struct Limited<'a> {
-    stream: &'a UnixStream,
-    deadline: Instant,
+pub(super) struct Limited<'a> {
+    pub(super) stream: &'a UnixStream,
+    pub(super) deadline: Instant,
 }
 
 impl Limited<'_> {
