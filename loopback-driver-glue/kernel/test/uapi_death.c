@@ -235,7 +235,7 @@ static void test_unload(void)
 	serve_start(&s, &create, true);
 	card = open_card(s.dev.index);
 	EXPECT(!dumb_create(&d, card, 64, 64));
-	EXPECT(WAIT_FOR((range.iova = some_buffer(&s.dev)), 2000));
+	EXPECT(WAIT_FOR((range.iova = some_buffer(&s.dev)), 10000));
 	range.length = d.size;
 	args.ranges = (uintptr_t)&range;
 	buf = ioctl(s.dev.memory, VIRTIO_LOOPBACK_EXPORT_DMABUF, &args);

@@ -49,7 +49,7 @@ static void test_events(void)
 	EXPECT(status_of(&dev).driver_status == 0xf);
 	EXPECT(status_of(&dev).driver_features == create.features);
 	/* the driver waits for its first answers meanwhile */
-	EXPECT(WAIT_FOR(status_of(&dev).outstanding > 0, 2000));
+	EXPECT(WAIT_FOR(status_of(&dev).outstanding > 0, 10000));
 	vdev_close(&dev);
 }
 
@@ -94,8 +94,8 @@ static void test_frames(void)
 		EXPECT(!dumb_dirty(&d));
 	}
 	EXPECT(WAIT_FOR(s.dev.flushes >= 500, 5000));
-	EXPECT(WAIT_FOR(status_of(&s.dev).outstanding == 0, 2000));
-	EXPECT(WAIT_FOR(status_of(&s.dev).bounce_used == 0, 2000));
+	EXPECT(WAIT_FOR(status_of(&s.dev).outstanding == 0, 10000));
+	EXPECT(WAIT_FOR(status_of(&s.dev).bounce_used == 0, 10000));
 	EXPECT(status_of(&s.dev).bad_used == 0);
 }
 
@@ -158,7 +158,7 @@ static void test_rebind(void)
 		EXPECT(now_ms() - t < 5000);
 		EXPECT(s.dev.resets == i + 1);
 		EXPECT(WAIT_FOR(s.dev.last_event.type ==
-				VIRTIO_LOOPBACK_EVENT_UNBOUND, 1000));
+				VIRTIO_LOOPBACK_EVENT_UNBOUND, 10000));
 		EXPECT(status_of(&s.dev).bounce_used == 0);
 		EXPECT(status_of(&s.dev).driver_status == 1);
 		/* no driver, no memory: also not the rings */
@@ -204,7 +204,7 @@ static void test_reset_in_flight(void)
 	s.dev.hold = true;
 	for (i = 0; i < 20; i++)
 		EXPECT(!dumb_create(&d[i], card, 64, 64));
-	EXPECT(WAIT_FOR(status_of(&s.dev).outstanding >= 20, 2000));
+	EXPECT(WAIT_FOR(status_of(&s.dev).outstanding >= 20, 10000));
 	bind_driver("unbind");
 	EXPECT(status_of(&s.dev).outstanding == 0);
 	EXPECT(status_of(&s.dev).bounce_used == 0);

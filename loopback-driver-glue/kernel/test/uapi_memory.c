@@ -130,7 +130,7 @@ static uint64_t make_buffer(struct dumb *d, int card, uint32_t width,
 		for (i = 0; i < VDEV_RESOURCES; i++)
 			if (s.dev.resources[i].id > known)
 				at = s.dev.resources[i].first.addr;
-		at; }), 2000));
+		at; }), 10000));
 	return at;
 }
 
@@ -154,7 +154,7 @@ static void test_pixels(void)
 	/* few faults: neighbouring pages come along */
 	EXPECT(st.faults < d.size / PAGE / 8);
 	dumb_destroy(&d);
-	EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 2000));
+	EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 10000));
 }
 
 static bool all_zero(const uint8_t *at, size_t length)
@@ -178,7 +178,7 @@ static void test_stale(void)
 		EXPECT(has_pattern((uint32_t *)(s.dev.window + at), d.size,
 				   round));
 		dumb_destroy(&d);
-		EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 2000));
+		EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 10000));
 		EXPECT(all_zero(s.dev.window + at, d.size));
 		/* scribbling there reaches nobody */
 		memset(s.dev.window + at, 0x5a, d.size);
@@ -187,7 +187,7 @@ static void test_stale(void)
 				   round + 100));
 		EXPECT(has_pattern(d.pixels, d.size, round + 100));
 		dumb_destroy(&d);
-		EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 2000));
+		EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 10000));
 		memset(s.dev.window + at, 0, PAGE);
 	}
 	EXPECT(status_of(&s.dev).stale_faults > 0);
@@ -261,7 +261,7 @@ static void test_export(void)
 	EXPECT(d.pixels[1] == 0x9abcdef0);
 	fill_pattern(d.pixels, d.size, 4);
 	dumb_destroy(&d);
-	EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 2000));
+	EXPECT(WAIT_FOR(status_of(&s.dev).objects == 0, 10000));
 	EXPECT(all_zero(s.dev.window + at, PAGE));
 	EXPECT(has_pattern(pixels, d.size, 4));
 	/* and after everything has gone */
@@ -347,7 +347,7 @@ static void test_several(void)
 			EXPECT(dev[i].dev.index != dev[k].dev.index);
 	}
 	for (i = 0; i < 4; i++) {
-		EXPECT(WAIT_FOR((at[i] = some_buffer(&dev[i].dev)), 2000));
+		EXPECT(WAIT_FOR((at[i] = some_buffer(&dev[i].dev)), 10000));
 	}
 	for (i = 0; i < 4; i++) {
 		EXPECT(has_pattern((uint32_t *)(dev[i].dev.window + at[i]),
