@@ -3,6 +3,10 @@
 //! The same driver, the same front-end, the same command: TRANSFER_TO_HOST_2D of one pixel. Ours
 //! does it; the peer's mode `null` does nothing at all, which is in the peer's favour. The two take
 //! turns, round by round.
+//!
+//! Driver and backend are kept on one processor or on two: which it is decides more than anything
+//! else how long a round trip takes, and left to itself the scheduler puts one contender here and
+//! the other there.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -18,6 +22,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::common::{Device, TIMEOUT, program};
 use crate::process::Process;
+use crate::processor::Processor;
 use crate::report::{Row, Samples, Target};
 
 /// Rounds of each side and depth. Many short ones: what else the machine does then falls on both
@@ -40,13 +45,31 @@ pub fn run(peer: Option<&Path>) -> Vec<Row> {
             command
         })
     });
-    [(64, 1.5), (1, 1.0)]
-        .map(|(depth, target)| compare(depth, target, &mut ours, peer.as_mut()))
-        .into()
+    let driver = Processor::first();
+    let mut rows = Vec::new();
+    let places = [(Some(driver), "one processor"), (Processor::other(), "two processors")];
+    for (backend, name) in places {
+        let Some(backend) = backend else { continue };
+        ours.pin(backend);
+        if let Some(peer) = &peer {
+            peer.pin(backend);
+        }
+        for (depth, target) in [(64, 1.5), (1, 1.0)] {
+            let what = format!("control queue, depth {depth}, {name}");
+            let compare = || compare(what, depth, target, &mut ours, peer.as_mut());
+            rows.push(driver.run(compare));
+        }
+    }
+    rows
 }
 
-fn compare(depth: u16, target: f64, ours: &mut Contender, peer: Option<&mut Contender>) -> Row {
-    let what = format!("control queue, depth {depth}, round trips/s");
+fn compare(
+    what: String,
+    depth: u16,
+    target: f64,
+    ours: &mut Contender,
+    peer: Option<&mut Contender>,
+) -> Row {
     ours.round(depth);
     let Some(peer) = peer else {
         let rates: Samples = (0..ROUNDS).map(|_| ours.round(depth).rate).collect();
@@ -73,11 +96,11 @@ fn compare(depth: u16, target: f64, ours: &mut Contender, peer: Option<&mut Cont
     let [one, other] =
         rounds.map(|(rates, times)| format!("{:.0}/s ({:.2} us)", rates.median(), times.median()));
     Row {
-        what: format!("{what} / vhost-device-gpu"),
+        what,
         value: ratios.median(),
         unit: "x",
         target: Some(Target::AtLeast(target)),
-        details: format!("{one} against {other}; {}", ratios.spread()),
+        details: format!("{one} / vhost-device-gpu {other}; {}", ratios.spread()),
     }
 }
 
@@ -124,6 +147,11 @@ impl Contender {
         // The pages of the resource stay allocated as long as the driver's memory does.
         std::mem::forget(pixels);
         contender
+    }
+
+    /// Keeps the backend on a processor.
+    fn pin(&self, processor: Processor) {
+        Process(self.process.id()).pin(processor);
     }
 
     fn make_resource(&mut self, pixels: &Region) {

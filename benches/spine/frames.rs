@@ -7,7 +7,8 @@ use virtio_loopback_gpu::gpu::wire::Format;
 
 use crate::common::{Device, TIMEOUT};
 use crate::copy_target::CopyTarget;
-use crate::process::{Process, on_one_processor};
+use crate::process::Process;
+use crate::processor::Processor;
 use crate::report::{Row, Samples, Target};
 
 /// Frames of the classic path at each size; as many copies.
@@ -74,7 +75,7 @@ impl Session {
 
 /// TRANSFER_TO_HOST_2D and RESOURCE_FLUSH of full frames against memcpy of the same bytes.
 pub fn classic() -> Vec<Row> {
-    [(1920, 1080), (3840, 2160)].map(classic_at).into()
+    Processor::first().run(|| [(1920, 1080), (3840, 2160)].map(classic_at).into())
 }
 
 /// The memcpy is from the same memory, mapped as the driver has it, to a memfd like the resource's.
@@ -128,10 +129,10 @@ fn classic_at((width, height): (u32, u32)) -> Row {
 
 /// Processor time of adapter and backend for a page flip between guest blobs, large against small.
 pub fn blob() -> Vec<Row> {
-    on_one_processor(blob_on_one_processor)
+    vec![Processor::first().run(blob_sizes)]
 }
 
-fn blob_on_one_processor() -> Vec<Row> {
+fn blob_sizes() -> Row {
     let sizes = [(640, 480), (3840, 2160)];
     let mut sessions = sizes.map(|size| Session::start(BufferKind::Blob, 2, size));
     let (mut times, mut ratios) = (<[Samples; 2]>::default(), Samples::default());
@@ -146,7 +147,7 @@ fn blob_on_one_processor() -> Vec<Row> {
     }
     sessions.into_iter().for_each(Session::stop);
     let [small, large] = times.map(|times| times.median());
-    vec![Row {
+    Row {
         what: "guest blob frame, processor time 3840x2160 / 640x480".into(),
         value: ratios.median(),
         unit: "x",
@@ -155,7 +156,7 @@ fn blob_on_one_processor() -> Vec<Row> {
             "{large:.1} us against {small:.1} us, {BLOB_FRAMES} frames each; {}",
             ratios.spread()
         ),
-    }]
+    }
 }
 
 impl Session {

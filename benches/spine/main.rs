@@ -10,6 +10,7 @@ mod control_queue;
 mod copy_target;
 mod frames;
 mod process;
+mod processor;
 mod program;
 mod report;
 

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rustix::process::getpid;
-use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::gettid;
+
+use crate::processor::Processor;
 
 /// A process by its id.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +74,14 @@ impl Process {
             .sum()
     }
 
+    /// Keeps all its threads on a processor.
+    pub fn pin(self, processor: Processor) {
+        for task in self.tasks() {
+            let id = task.file_name().and_then(|name| name.to_str()?.parse().ok());
+            processor.pin(rustix::thread::Pid::from_raw(id.expect("a task is a number")));
+        }
+    }
+
     /// Bytes of private memory; see [`Memory`].
     pub fn memory(self) -> Memory {
         let mut memory = Memory::default();
@@ -86,20 +96,6 @@ impl Process {
         }
         memory
     }
-}
-
-/// Calls `run` with this thread, and all threads and processes that it starts, on one processor.
-///
-/// What it costs to wake a thread differs a lot between this and another processor, most of all in a
-/// virtual machine, and where the scheduler puts threads is chance.
-pub fn on_one_processor<T>(run: impl FnOnce() -> T) -> T {
-    let before = sched_getaffinity(None).expect("the thread's processors");
-    let mut one = CpuSet::new();
-    one.set(sched_getcpu());
-    sched_setaffinity(None, &one).expect("the thread stays where it is");
-    let result = run();
-    sched_setaffinity(None, &before).expect("the thread may move again");
-    result
 }
 
 /// Memory of processes that would be free if they ended, in bytes.
