@@ -5,6 +5,10 @@
 # shellcheck disable=SC2034
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
 
+# What its tests need besides: an X server, and GL in software.
+# shellcheck disable=SC2034
+TEST_PACKAGES=(xvfb libgl1-mesa-dri)
+
 # is_installed PACKAGE
 is_installed() { [[ $(dpkg-query -Wf '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }
 

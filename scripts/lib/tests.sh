@@ -28,7 +28,7 @@ summary() {
 }
 
 host_tests() {
-    need_packages "${BUILD_PACKAGES[@]}"
+    need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
     cargo_tests
     module_tests
 }
@@ -37,7 +37,7 @@ host_tests() {
 cargo_tests() {
     local log=$TEST_DIR/cargo.log status=0 ok bad
     step "cargo test"
-    quietly "$log" cargo test --workspace --locked --no-fail-fast || status=$?
+    DISPLAY_TEST_ALL=1 quietly "$log" cargo test --workspace --locked --no-fail-fast || status=$?
     ok=$(sed -n 's/^test result: .* \([0-9]*\) passed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     bad=$(sed -n 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     passed=$((passed + ok))
@@ -45,7 +45,8 @@ cargo_tests() {
         ((bad > 0)) || bad=1
         failed=$((failed + bad))
         failures+=("cargo test: $bad, see $log")
-        sed -n '/^failures:$/,/^test result:/p' "$log" >&2
+        # What failing tests printed, and those that print as they go.
+        sed -n '/^failures:$/,/^test result:/p; /panicked at/,+3p' "$log" >&2
     fi
     step "cargo test: $ok passed, $bad failed"
 }
