@@ -159,7 +159,7 @@ fn failed(message: &str) -> Outcome {
 fn bad_options_are_one_line_and_exit_code_2() {
     let place = Place::new();
     let run = "; see virtio-loopback-gpu run --help";
-    let sizes = "sizes go from 16x16 to 16384x16384, rates from 1 to 240; see --help";
+    let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192; rates go from 1 to 240; see --help";
     let no_size = "is not a size: write it as 1280x720 or 1280x720@60; see --help";
     let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores; see --help";
     for (arguments, message) in [
