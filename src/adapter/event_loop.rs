@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use loopback_driver_glue::{Event, Transport, TransportError};
+use loopback_driver_glue::{Event, MemoryWindow, QueueInfo, TransportError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::device::{Shared, State, lock};
+use super::device::{Shared, State};
 use super::front_end::{FrontEnd, FrontEndError};
+use crate::gpu::wire;
+use crate::sync::lock;
 
 /// How long to wait for the end of a backend that has closed its display socket.
 const END_INTERVAL: Duration = Duration::from_millis(200);
@@ -40,36 +42,34 @@ pub enum EventLoopError {
     Io(#[from] io::Error),
 }
 
-/// What tells of the backend's end.
+/// What ends a device.
 pub struct Ends<'a> {
     /// The vhost-user socket, on which a backend never speaks first: whatever comes is its end.
     pub backend: &'a UnixStream,
     /// Hangs up when the display socket is no longer served.
     pub display: &'a OwnedFd,
+    /// Readable when the device shall end.
+    pub stop: &'a OwnedFd,
 }
 
-/// Runs until `stop` is readable. `ready` is called once with the driver's device nodes.
+/// Runs until the device shall end. `ready` is called once with the driver's device nodes.
 pub fn run(
     shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
     ends: &Ends<'_>,
-    stop: &OwnedFd,
     mut ready: impl FnMut(&[PathBuf]),
 ) -> Result<(), EventLoopError> {
-    let events = match &lock(shared).transport {
-        Some(transport) => transport.as_fd().try_clone_to_owned()?,
-        None => return Ok(()),
-    };
+    let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
     let mut announced = false;
     loop {
         let running = lock(shared).state == State::Running;
         let timeout = (running && !announced).then_some(NODE_INTERVAL);
-        let woken = wait(&events, ends, stop, timeout)?;
+        let woken = wait(&events, ends, timeout)?;
         if woken.stop {
             return Ok(());
         }
         if woken.transport {
-            follow(&mut lock(shared), front_end)?;
+            follow(shared, front_end)?;
         }
         // After the transport: the driver's reset must be answered even when both come at once.
         if woken.backend {
@@ -78,7 +78,7 @@ pub fn run(
         if woken.display {
             return Err(which_end(ends)?);
         }
-        if !announced && let Some(nodes) = find_nodes(&mut lock(shared)) {
+        if !announced && let Some(nodes) = find_nodes(shared) {
             announced = true;
             ready(&nodes);
         }
@@ -92,17 +92,12 @@ struct Woken {
     stop: bool,
 }
 
-fn wait(
-    events: &OwnedFd,
-    ends: &Ends<'_>,
-    stop: &OwnedFd,
-    timeout: Option<Duration>,
-) -> io::Result<Woken> {
+fn wait(events: &OwnedFd, ends: &Ends<'_>, timeout: Option<Duration>) -> io::Result<Woken> {
     let mut fds = [
         PollFd::new(events, PollFlags::IN),
         PollFd::new(ends.backend, PollFlags::IN | PollFlags::RDHUP),
         PollFd::new(ends.display, PollFlags::IN),
-        PollFd::new(stop, PollFlags::IN),
+        PollFd::new(ends.stop, PollFlags::IN),
     ];
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match poll(&mut fds, timeout.as_ref()) {
@@ -123,25 +118,18 @@ fn which_end(ends: &Ends<'_>) -> io::Result<EventLoopError> {
     }
 }
 
-/// Takes all events of the transport.
-fn follow(shared: &mut Shared, front_end: &mut FrontEnd) -> Result<(), EventLoopError> {
-    let Shared { transport: Some(transport), state, driver_features, .. } = shared else {
-        return Ok(());
-    };
-    while let Some(event) = transport.next_event()? {
+/// Takes all events of the transport. The lock is never held while the backend is asked.
+fn follow(shared: &Mutex<Shared>, front_end: &mut FrontEnd) -> Result<(), EventLoopError> {
+    while let Some(event) = next_event(shared)? {
         log::debug!("driver: {event:x?}");
         match event {
-            Event::FeaturesOk { features } => *driver_features = features,
-            Event::DriverOk { features } => {
-                *driver_features = features;
-                front_end.start(transport.as_mut(), features)?;
-                *state = State::Running;
-            }
+            Event::FeaturesOk { features } => lock(shared).driver_features = features,
+            Event::DriverOk { features } => start_backend(shared, front_end, features)?,
             Event::Reset { sequence } => {
-                *state = State::Waiting;
-                stop_backend(transport.as_mut(), front_end, sequence)?;
+                lock(shared).state = State::Waiting;
+                stop_backend(shared, front_end, sequence)?;
             }
-            Event::Unbound => *state = State::Waiting,
+            Event::Unbound => lock(shared).state = State::Waiting,
             // The module keeps events_read and events_clear; nothing else is writable.
             Event::ConfigWritten { .. } => {}
         }
@@ -149,28 +137,59 @@ fn follow(shared: &mut Shared, front_end: &mut FrontEnd) -> Result<(), EventLoop
     Ok(())
 }
 
+fn next_event(shared: &Mutex<Shared>) -> Result<Option<Event>, TransportError> {
+    lock(shared).transport()?.next_event()
+}
+
+fn start_backend(
+    shared: &Mutex<Shared>,
+    front_end: &mut FrontEnd,
+    features: u64,
+) -> Result<(), EventLoopError> {
+    let (memory, size, queues) = {
+        let mut shared = lock(shared);
+        shared.driver_features = features;
+        let transport = shared.transport()?;
+        let queue = |index| Ok((index, transport.queue(index)?));
+        let queues: Result<Vec<(u16, QueueInfo)>, TransportError> =
+            [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE].into_iter().map(queue).collect();
+        let MemoryWindow { fd, size } = transport.memory();
+        (fd.try_clone_to_owned()?, size, queues?)
+    };
+    let rings = front_end.start(features, MemoryWindow { fd: memory.as_fd(), size }, &queues)?;
+    let mut shared = lock(shared);
+    for ring in rings {
+        shared.transport()?.set_queue_fds(ring.index, &ring.kick, &ring.call)?;
+    }
+    shared.state = State::Running;
+    Ok(())
+}
+
 /// The driver waits for the acknowledgement, so it comes whether or not the backend stopped well.
 fn stop_backend(
-    transport: &mut dyn Transport,
+    shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
     sequence: u32,
 ) -> Result<(), EventLoopError> {
     let stopped = front_end.stop();
-    transport.acknowledge(sequence)?;
+    lock(shared).transport()?.acknowledge(sequence)?;
     Ok(stopped?)
 }
 
 /// The device nodes of a driver that runs, once there are some. A transport without nodes is ready
 /// when its driver runs.
-fn find_nodes(shared: &mut Shared) -> Option<Vec<PathBuf>> {
-    if shared.state != State::Running {
-        return None;
-    }
-    let Some(parent) = shared.transport.as_ref()?.sysfs_path() else {
-        return Some(Vec::new());
+fn find_nodes(shared: &Mutex<Shared>) -> Option<Vec<PathBuf>> {
+    let parent = {
+        let shared = lock(shared);
+        if shared.state != State::Running {
+            return None;
+        }
+        shared.transport.as_ref()?.sysfs_path()
     };
-    shared.nodes = nodes_in(&parent.join("drm"));
-    (!shared.nodes.is_empty()).then(|| shared.nodes.clone())
+    let Some(parent) = parent else { return Some(Vec::new()) };
+    let nodes = nodes_in(&parent.join("drm"));
+    lock(shared).nodes.clone_from(&nodes);
+    (!nodes.is_empty()).then_some(nodes)
 }
 
 /// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.

@@ -2,16 +2,17 @@
 //! process, the headless display.
 
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, BackendChoice, Modes};
+use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, BackendChoice, Modes, Shared};
 use virtio_loopback_gpu::driver::{self, Driver};
+use virtio_loopback_gpu::sync::lock;
 
 /// How long anything here may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,16 +49,18 @@ impl Device {
             Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
         let options = adapter::Options { name: "test".into(), modes, backend };
         let mut made = None;
-        let mut adapter = Adapter::start(options, display.clone(), |config| {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
             let (transport, driver) = driver::connect(config.clone()).unwrap();
             made = Some(driver);
             Ok(Box::new(transport))
-        })
-        .unwrap();
-        let backend_id = adapter.backend_id();
-        let (stop, stopped) = UnixStream::pair().unwrap();
-        let stopped = OwnedFd::from(stopped);
-        let thread = std::thread::spawn(move || adapter.run(&stopped, |_| {}));
+        };
+        let mut adapter =
+            Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), create)
+                .unwrap();
+        let backend_id = lock(&shared).backend_id;
+        let thread = std::thread::spawn(move || adapter.run(|_| {}));
         let thread = Some(thread);
         Self { driver: made, display, backend_id, stop, thread, _presenter: presenter }
     }
