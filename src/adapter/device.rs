@@ -90,11 +90,18 @@ pub struct Shared {
     pub state: State,
     /// Feature bits the driver accepted.
     pub driver_features: u64,
-    /// Device nodes, once the driver has made them.
-    pub nodes: Vec<PathBuf>,
+    /// Device nodes, once the driver that runs has made them.
+    pub nodes: Option<Vec<PathBuf>>,
 }
 
 impl Shared {
+    /// Nothing of the driver is left.
+    pub(super) fn driver_left(&mut self) {
+        self.state = State::Waiting;
+        self.driver_features = 0;
+        self.nodes = None;
+    }
+
     /// The transport of a device that is there.
     pub(super) fn transport(&mut self) -> Result<&mut dyn Transport, TransportError> {
         match &mut self.transport {

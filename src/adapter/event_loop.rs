@@ -19,7 +19,7 @@ use crate::sync::lock;
 /// How long to wait for the end of a backend that has closed its display socket.
 const END_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often to look whether the driver has made its device nodes, until it has.
+/// How often to look whether a driver that runs has made its device nodes, until it has.
 const NODE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why the loop ended.
@@ -62,8 +62,7 @@ pub fn run(
     let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
     let mut announced = false;
     loop {
-        let running = lock(shared).state == State::Running;
-        let timeout = (running && !announced).then_some(NODE_INTERVAL);
+        let timeout = lacks_nodes(&lock(shared)).then_some(NODE_INTERVAL);
         let woken = wait(&events, ends, timeout)?;
         if woken.stop {
             return Ok(());
@@ -78,8 +77,9 @@ pub fn run(
         if woken.display {
             return Err(which_end(ends)?);
         }
-        if !announced && let Some(nodes) = find_nodes(shared) {
-            announced = true;
+        if let Some(nodes) = find_nodes(shared)
+            && !std::mem::replace(&mut announced, true)
+        {
             ready(&nodes);
         }
     }
@@ -126,10 +126,10 @@ fn follow(shared: &Mutex<Shared>, front_end: &mut FrontEnd) -> Result<(), EventL
             Event::FeaturesOk { features } => lock(shared).driver_features = features,
             Event::DriverOk { features } => start_backend(shared, front_end, features)?,
             Event::Reset { sequence } => {
-                lock(shared).state = State::Waiting;
+                lock(shared).driver_left();
                 stop_backend(shared, front_end, sequence)?;
             }
-            Event::Unbound => lock(shared).state = State::Waiting,
+            Event::Unbound => lock(shared).driver_left(),
             // The module keeps events_read and events_clear; nothing else is writable.
             Event::ConfigWritten { .. } => {}
         }
@@ -176,34 +176,40 @@ fn stop_backend(
     Ok(stopped?)
 }
 
-/// The device nodes of a driver that runs, once there are some. A transport without nodes is ready
-/// when its driver runs.
+/// Whether a driver runs of which no device nodes are known.
+fn lacks_nodes(shared: &Shared) -> bool {
+    shared.state == State::Running && shared.nodes.is_none()
+}
+
+/// Device nodes that were not known and are there now. A transport without nodes is ready when its
+/// driver runs.
 fn find_nodes(shared: &Mutex<Shared>) -> Option<Vec<PathBuf>> {
     let parent = {
-        let shared = lock(shared);
-        if shared.state != State::Running {
+        let mut shared = lock(shared);
+        if !lacks_nodes(&shared) {
             return None;
         }
-        shared.transport.as_ref()?.sysfs_path()
+        shared.transport().ok()?.sysfs_path()
     };
-    let Some(parent) = parent else { return Some(Vec::new()) };
-    let nodes = nodes_in(&parent.join("drm"));
-    lock(shared).nodes.clone_from(&nodes);
-    (!nodes.is_empty()).then_some(nodes)
+    let nodes = match parent {
+        Some(parent) => nodes_in(&parent.join("drm"))?,
+        None => Vec::new(),
+    };
+    lock(shared).nodes = Some(nodes.clone());
+    Some(nodes)
 }
 
 /// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.
 /// Other entries are names for the same nodes from older times.
-fn nodes_in(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let names: Vec<_> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+fn nodes_in(directory: &Path) -> Option<Vec<PathBuf>> {
+    let names: Vec<_> = std::fs::read_dir(directory)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     let node = |prefix| {
         let name = names.iter().find(|name| name.starts_with(prefix))?;
         Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists())
     };
-    match (node("card"), node("renderD")) {
-        (Some(card), Some(render)) => vec![card, render],
-        _ => Vec::new(),
-    }
+    Some(vec![node("card")?, node("renderD")?])
 }

@@ -122,7 +122,7 @@ fn status(name: &str, scanouts: Vec<ScanoutStatus>, shared: &Mutex<Shared>) -> S
         backend_pid: shared.backend_id,
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
-        nodes: shared.nodes.iter().map(|node| node.display().to_string()).collect(),
+        nodes: shared.nodes.iter().flatten().map(|node| node.display().to_string()).collect(),
         scanouts,
         transport: figures
             .unwrap_or_default()

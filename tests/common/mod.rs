@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, BackendChoice, Modes, Shared};
+use virtio_loopback_gpu::adapter::{
+    self, Adapter, AdapterError, BackendChoice, Modes, Shared, State,
+};
 use virtio_loopback_gpu::driver::{self, Driver};
 use virtio_loopback_gpu::sync::lock;
 
@@ -25,6 +27,8 @@ pub struct Device {
     pub display: DisplayHandle,
     /// Process id of the backend, if it is a child.
     pub backend_id: Option<u32>,
+    /// What other threads see of the device.
+    pub shared: Arc<Mutex<Shared>>,
     stop: UnixStream,
     thread: Option<JoinHandle<Result<(), AdapterError>>>,
     _presenter: Presenter,
@@ -62,7 +66,7 @@ impl Device {
         let backend_id = lock(&shared).backend_id;
         let thread = std::thread::spawn(move || adapter.run(|_| {}));
         let thread = Some(thread);
-        Self { driver: made, display, backend_id, stop, thread, _presenter: presenter }
+        Self { driver: made, display, backend_id, shared, stop, thread, _presenter: presenter }
     }
 
     /// Ends the adapter, and says how it ended.
@@ -95,6 +99,15 @@ impl Device {
             }
             assert!(Instant::now() < deadline, "the picture does not come");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the adapter is so far with the driver.
+    pub fn wait_for_state(&self, state: State) {
+        let deadline = Instant::now() + TIMEOUT;
+        while lock(&self.shared).state != state {
+            assert!(Instant::now() < deadline, "the adapter is not {state}");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
