@@ -5,4 +5,5 @@ pub mod backend;
 pub mod control;
 pub mod driver;
 pub mod gpu;
+pub mod sync;
 pub mod vhost_gpu;

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use common::{Device, TIMEOUT};
 use virtio_loopback_display::Picture;
-use virtio_loopback_gpu::adapter::AdapterError;
+use virtio_loopback_gpu::adapter::{AdapterError, State};
 use virtio_loopback_gpu::driver::card::{CardPlayer, PlayerOptions, TestCard};
 use virtio_loopback_gpu::driver::{BufferKind, BufferSpec, DriverError, GpuDriver};
 use virtio_loopback_gpu::gpu::Rect;
 use virtio_loopback_gpu::gpu::wire::Format;
+use virtio_loopback_gpu::sync::lock;
 
 /// Every feature of rings and device.
 const ALL: u64 = u64::MAX;
@@ -178,6 +179,32 @@ fn a_driver_resets_and_starts_again() {
         result.unwrap();
         gpu = GpuDriver::start(driver, ALL).unwrap();
     }
+    device.stop().unwrap();
+}
+
+#[test]
+fn what_a_driver_left_behind_is_not_reported() {
+    let mut device = Device::start(&["64x48"]);
+    let gpu = start(&mut device, ALL);
+    device.wait_for_state(State::Running);
+    {
+        let mut shared = lock(&device.shared);
+        assert_ne!(shared.driver_features, 0);
+        // As a driver of the kernel has them.
+        shared.nodes = Some(vec!["/dev/dri/card7".into()]);
+    }
+    let (driver, result) = gpu.reset(TIMEOUT);
+    result.unwrap();
+    {
+        let shared = lock(&device.shared);
+        assert_eq!((shared.state, shared.driver_features), (State::Waiting, 0));
+        assert_eq!(shared.nodes, None);
+    }
+    // The next one.
+    let gpu = GpuDriver::start(driver, ALL & !EVENT_IDX).unwrap();
+    device.wait_for_state(State::Running);
+    assert_eq!(lock(&device.shared).driver_features & EVENT_IDX, 0);
+    drop(gpu);
     device.stop().unwrap();
 }
 

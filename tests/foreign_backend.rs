@@ -7,10 +7,11 @@ mod backend;
 mod common;
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use backend::{Foreign, Misdeed, sealed};
@@ -18,8 +19,10 @@ use common::{Device, TIMEOUT};
 use virtio_loopback_display::{Backend, Options, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, BackendProcessError, DisplayServerError, Modes,
+    Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, GpuDriver};
+use virtio_loopback_gpu::sync::lock;
 use virtio_loopback_gpu::vhost_gpu::message::{DmabufScanout, Scanout, Update, request};
 use virtio_loopback_gpu::vhost_gpu::{Channel, ChannelError};
 use zerocopy::IntoBytes;
@@ -28,16 +31,24 @@ const COLOUR: [u8; 3] = [0x12, 0x34, 0x56];
 
 /// All of a device's life with this backend and a driver that starts and resets: its error.
 fn life(backend: BackendChoice) -> Result<(), AdapterError> {
+    life_of(backend, Arc::default(), UnixStream::pair().unwrap())
+}
+
+/// The same, told of in `shared` and ended by whoever writes to the first end of `stop`.
+fn life_of(
+    backend: BackendChoice,
+    shared: Arc<Mutex<Shared>>,
+    (stop, stopped): (UnixStream, UnixStream),
+) -> Result<(), AdapterError> {
     let (presenter, display) =
         Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
     let options = adapter::Options { name: "test".into(), modes: Modes::new(Vec::new()), backend };
     let mut made = None;
-    let mut adapter = Adapter::start(options, display, |config| {
+    let mut adapter = Adapter::start(&options, display, shared, stopped.into(), |config| {
         let (transport, driver) = driver::connect(config.clone()).unwrap();
         made = Some(driver);
         Ok(Box::new(transport))
     })?;
-    let (stop, stopped) = UnixStream::pair().unwrap();
     let mut driver = made.unwrap();
     let driver = std::thread::spawn(move || {
         let _ = driver.start(u64::MAX);
@@ -48,7 +59,7 @@ fn life(backend: BackendChoice) -> Result<(), AdapterError> {
         let _ = (&stop).write_all(&[0]);
         result
     });
-    let result = adapter.run(&OwnedFd::from(stopped), |_| {});
+    let result = adapter.run(|_| {});
     drop((adapter, presenter));
     let _ = driver.join().unwrap();
     result
@@ -113,6 +124,46 @@ fn silence_is_an_error_in_bounded_time() {
         // The time for one answer, and some for threads that all do this at once.
         assert!(took < Duration::from_secs(15), "{misdeed:?} at {at}: {took:?}");
     }
+}
+
+#[test]
+fn a_silent_backend_delays_neither_the_end_nor_a_question() {
+    let life = |at| {
+        let foreign = Foreign::start(Misdeed::Silence, at);
+        let shared: Arc<Mutex<Shared>> = Arc::default();
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let life = std::thread::spawn({
+            let backend = BackendChoice::Socket(foreign.path.clone());
+            let (shared, stop) = (Arc::clone(&shared), stop.try_clone().unwrap());
+            move || life_of(backend, shared, (stop, stopped))
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        let state = lock(&shared).state;
+        (&stop).write_all(&[0]).unwrap();
+        let result = life.join().unwrap();
+        let took = begun.elapsed();
+        foreign.join();
+        (state, result, took)
+    };
+    let lives = (0..MESSAGES).map(|at| std::thread::spawn(move || (at, life(at))));
+    for life in lives.collect::<Vec<_>>() {
+        let (at, (state, result, took)) = life.join().unwrap();
+        assert!(took < Duration::from_secs(1), "{at}: {took:?}");
+        match state {
+            State::Starting => assert!(matches!(result, Err(AdapterError::Stopped)), "{result:?}"),
+            State::Waiting | State::Running => result.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn slow_answers_share_one_time_limit() {
+    // One after the other, they would take a minute.
+    let (result, took) = misbehave(Misdeed::Slow, 7);
+    let error = result.unwrap_err();
+    assert!(matches!(error, AdapterError::FrontEnd(_)), "{error:?}");
+    assert!(took > Duration::from_secs(5) && took < Duration::from_secs(7), "{took:?}");
 }
 
 /// The error and its causes on one line, as the command line prints them.

@@ -47,8 +47,9 @@ pub enum BackendProcessError {
     },
 }
 
-/// How long a child may take to end when asked to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a child may take to end when asked to. It holds nothing that a kill would lose, and a
+/// user waits.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a child whose connection is lost may take to end by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
@@ -22,6 +22,7 @@ use super::front_end::{FrontEnd, FrontEndError};
 use super::modes::Modes;
 use super::scanouts::{ScanoutError, ScanoutMemory};
 use crate::gpu::wire;
+use crate::sync::lock;
 
 /// Virtio vendor id of Red Hat's devices, which the driver does not look at.
 const VENDOR_ID: u32 = 0x1af4;
@@ -57,6 +58,9 @@ pub enum AdapterError {
     /// The child ended instead of answering.
     #[error("the GPU backend ended before it could be used ({0}): its own message says why")]
     BackendNotReady(ExitStatus),
+    /// It was told to end before the driver could be offered anything.
+    #[error("the device was told to end before it was ready")]
+    Stopped,
     /// The backend is gone.
     #[error("the GPU backend is gone ({0}); the device is removed")]
     BackendGone(String),
@@ -74,21 +78,48 @@ pub enum AdapterError {
     Io(#[from] io::Error),
 }
 
-/// Parts of a device that other threads ask, too.
+/// Parts of a device that other threads ask, too. Nobody waits for the backend or the driver while
+/// the lock is held, so whoever asks has an answer at once.
+#[derive(Debug, Default)]
 pub struct Shared {
     /// The transport, until the device is removed.
     pub transport: Option<Box<dyn Transport>>,
+    /// Process id of a child backend.
+    pub backend_id: Option<u32>,
     /// Where the driver is.
     pub state: State,
     /// Feature bits the driver accepted.
     pub driver_features: u64,
-    /// Device nodes, once the driver has made them.
-    pub nodes: Vec<PathBuf>,
+    /// Device nodes, once the driver that runs has made them.
+    pub nodes: Option<Vec<PathBuf>>,
+}
+
+impl Shared {
+    /// Nothing of the driver is left.
+    pub(super) fn driver_left(&mut self) {
+        self.state = State::Waiting;
+        self.driver_features = 0;
+        self.nodes = None;
+    }
+
+    /// The transport of a device that is there.
+    pub(super) fn transport(&mut self) -> Result<&mut dyn Transport, TransportError> {
+        match &mut self.transport {
+            Some(transport) => Ok(transport.as_mut()),
+            None => Err(TransportError::Io {
+                what: "using the transport",
+                source: io::ErrorKind::NotConnected.into(),
+            }),
+        }
+    }
 }
 
 /// Where the driver is with the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
+    /// There is no device yet.
+    #[default]
+    Starting,
     /// No driver uses it.
     Waiting,
     /// The driver runs its queues.
@@ -98,6 +129,7 @@ pub enum State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Starting => "waiting for the GPU backend",
             Self::Waiting => "waiting for the driver",
             Self::Running => "running",
         })
@@ -116,7 +148,7 @@ pub struct Adapter {
     display: DisplayHandle,
     server: Option<Server>,
     display_ended: OwnedFd,
-    options: Options,
+    stop: OwnedFd,
 }
 
 /// The thread that serves the display socket, and its end of the socket.
@@ -135,16 +167,27 @@ impl Server {
 }
 
 impl Adapter {
-    /// Starts the backend, creates the device with `create` and connects the two.
+    /// Starts the backend, creates the device with `create` and connects the two. `shared` tells
+    /// other threads how far it is. The device ends when `stop` is readable, whatever it does then.
+    ///
+    /// # Errors
+    ///
+    /// [`AdapterError::Stopped`] if that was so before the device was ready.
     pub fn start(
-        options: Options,
+        options: &Options,
         display: DisplayHandle,
+        shared: Arc<Mutex<Shared>>,
+        stop: OwnedFd,
         create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
         let (mut backend, stream) = BackendProcess::start(&options.backend)?;
         let backend_socket = stream.try_clone()?;
-        let (front_end, config) = match agree(stream, &options) {
+        lock(&shared).backend_id = backend.id();
+        let (front_end, config) = match agree(stream, stop.try_clone()?, options) {
             Ok(agreed) => agreed,
+            Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
+                return Err(AdapterError::Stopped);
+            }
             // A child that lives has done something else wrong.
             Err(error) => {
                 return Err(backend.status().map_or(error, AdapterError::BackendNotReady));
@@ -164,63 +207,35 @@ impl Adapter {
         };
         let thread = std::thread::Builder::new().name("display-socket".into()).spawn(serve)?;
         front_end.set_display_socket(&theirs)?;
-        let shared = Shared {
-            transport: Some(transport),
-            state: State::Waiting,
-            driver_features: 0,
-            nodes: Vec::new(),
-        };
+        {
+            let mut shared = lock(&shared);
+            shared.transport = Some(transport);
+            shared.state = State::Waiting;
+        }
         Ok(Self {
-            shared: Arc::new(Mutex::new(shared)),
+            shared,
             front_end,
             backend,
             backend_socket,
             display,
             server: Some(Server { thread, socket }),
             display_ended,
-            options,
+            stop,
         })
     }
 
-    /// Serves the device until `stop` is readable or it cannot go on. `ready` is called once, when
-    /// the driver can be used.
-    pub fn run(
-        &mut self,
-        stop: &OwnedFd,
-        ready: impl FnMut(&[PathBuf]),
-    ) -> Result<(), AdapterError> {
-        let ends = Ends { backend: &self.backend_socket, display: &self.display_ended };
-        let result = event_loop::run(&self.shared, &mut self.front_end, &ends, stop, ready);
-        match result {
+    /// Serves the device until it is told to end or cannot go on. `ready` is called once, when the
+    /// driver can be used.
+    pub fn run(&mut self, ready: impl FnMut(&[PathBuf])) -> Result<(), AdapterError> {
+        let ends =
+            Ends { backend: &self.backend_socket, display: &self.display_ended, stop: &self.stop };
+        match event_loop::run(&self.shared, &mut self.front_end, &ends, ready) {
+            Err(EventLoopError::FrontEnd(error)) if error.is_interrupted() => Ok(()),
             Err(EventLoopError::BackendGone) => Err(self.why_backend_is_gone()),
             Err(EventLoopError::DisplayEnded) => Err(self.why_display_ended()),
             Err(EventLoopError::FrontEnd(error)) => Err(self.why_backend_failed(error)),
             other => Ok(other?),
         }
-    }
-
-    /// What a control socket needs to know.
-    #[must_use]
-    pub fn shared(&self) -> Arc<Mutex<Shared>> {
-        Arc::clone(&self.shared)
-    }
-
-    /// The display the device shows its scanouts on.
-    #[must_use]
-    pub fn display(&self) -> &DisplayHandle {
-        &self.display
-    }
-
-    /// What the device was asked to be.
-    #[must_use]
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// Process id of a child backend.
-    #[must_use]
-    pub fn backend_id(&self) -> Option<u32> {
-        self.backend.id()
     }
 
     fn why_backend_is_gone(&mut self) -> AdapterError {
@@ -263,19 +278,19 @@ impl Drop for Adapter {
         }
         // Keeps the last picture, as long as its memory is there.
         self.display.source_lost();
-        // The module answers the driver from here on.
-        lock(&self.shared).transport = None;
+        // The module answers the driver from here on. Removing the device may take a moment.
+        let transport = lock(&self.shared).transport.take();
+        drop(transport);
     }
 }
 
-/// The lock survives a thread that panicked: its data are changed in single steps only.
-pub fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Agrees with the backend behind `stream` on what the device is.
-fn agree(stream: UnixStream, options: &Options) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
-    let front_end = FrontEnd::connect(stream)?;
+fn agree(
+    stream: UnixStream,
+    stop: OwnedFd,
+    options: &Options,
+) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
+    let front_end = FrontEnd::connect(stream, stop)?;
     let config = device_config(options, &front_end)?;
     Ok((front_end, config))
 }

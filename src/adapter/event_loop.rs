@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use loopback_driver_glue::{Event, Transport, TransportError};
+use loopback_driver_glue::{Event, MemoryWindow, QueueInfo, TransportError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::device::{Shared, State, lock};
+use super::device::{Shared, State};
 use super::front_end::{FrontEnd, FrontEndError};
+use crate::gpu::wire;
+use crate::sync::lock;
 
 /// How long to wait for the end of a backend that has closed its display socket.
 const END_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often to look whether the driver has made its device nodes, until it has.
+/// How often to look whether a driver that runs has made its device nodes, until it has.
 const NODE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why the loop ended.
@@ -40,36 +42,33 @@ pub enum EventLoopError {
     Io(#[from] io::Error),
 }
 
-/// What tells of the backend's end.
+/// What ends a device.
 pub struct Ends<'a> {
     /// The vhost-user socket, on which a backend never speaks first: whatever comes is its end.
     pub backend: &'a UnixStream,
     /// Hangs up when the display socket is no longer served.
     pub display: &'a OwnedFd,
+    /// Readable when the device shall end.
+    pub stop: &'a OwnedFd,
 }
 
-/// Runs until `stop` is readable. `ready` is called once with the driver's device nodes.
+/// Runs until the device shall end. `ready` is called once with the driver's device nodes.
 pub fn run(
     shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
     ends: &Ends<'_>,
-    stop: &OwnedFd,
     mut ready: impl FnMut(&[PathBuf]),
 ) -> Result<(), EventLoopError> {
-    let events = match &lock(shared).transport {
-        Some(transport) => transport.as_fd().try_clone_to_owned()?,
-        None => return Ok(()),
-    };
+    let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
     let mut announced = false;
     loop {
-        let running = lock(shared).state == State::Running;
-        let timeout = (running && !announced).then_some(NODE_INTERVAL);
-        let woken = wait(&events, ends, stop, timeout)?;
+        let timeout = lacks_nodes(&lock(shared)).then_some(NODE_INTERVAL);
+        let woken = wait(&events, ends, timeout)?;
         if woken.stop {
             return Ok(());
         }
         if woken.transport {
-            follow(&mut lock(shared), front_end)?;
+            follow(shared, front_end)?;
         }
         // After the transport: the driver's reset must be answered even when both come at once.
         if woken.backend {
@@ -78,8 +77,9 @@ pub fn run(
         if woken.display {
             return Err(which_end(ends)?);
         }
-        if !announced && let Some(nodes) = find_nodes(&mut lock(shared)) {
-            announced = true;
+        if let Some(nodes) = find_nodes(shared)
+            && !std::mem::replace(&mut announced, true)
+        {
             ready(&nodes);
         }
     }
@@ -92,17 +92,12 @@ struct Woken {
     stop: bool,
 }
 
-fn wait(
-    events: &OwnedFd,
-    ends: &Ends<'_>,
-    stop: &OwnedFd,
-    timeout: Option<Duration>,
-) -> io::Result<Woken> {
+fn wait(events: &OwnedFd, ends: &Ends<'_>, timeout: Option<Duration>) -> io::Result<Woken> {
     let mut fds = [
         PollFd::new(events, PollFlags::IN),
         PollFd::new(ends.backend, PollFlags::IN | PollFlags::RDHUP),
         PollFd::new(ends.display, PollFlags::IN),
-        PollFd::new(stop, PollFlags::IN),
+        PollFd::new(ends.stop, PollFlags::IN),
     ];
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match poll(&mut fds, timeout.as_ref()) {
@@ -123,25 +118,18 @@ fn which_end(ends: &Ends<'_>) -> io::Result<EventLoopError> {
     }
 }
 
-/// Takes all events of the transport.
-fn follow(shared: &mut Shared, front_end: &mut FrontEnd) -> Result<(), EventLoopError> {
-    let Shared { transport: Some(transport), state, driver_features, .. } = shared else {
-        return Ok(());
-    };
-    while let Some(event) = transport.next_event()? {
+/// Takes all events of the transport. The lock is never held while the backend is asked.
+fn follow(shared: &Mutex<Shared>, front_end: &mut FrontEnd) -> Result<(), EventLoopError> {
+    while let Some(event) = next_event(shared)? {
         log::debug!("driver: {event:x?}");
         match event {
-            Event::FeaturesOk { features } => *driver_features = features,
-            Event::DriverOk { features } => {
-                *driver_features = features;
-                front_end.start(transport.as_mut(), features)?;
-                *state = State::Running;
-            }
+            Event::FeaturesOk { features } => lock(shared).driver_features = features,
+            Event::DriverOk { features } => start_backend(shared, front_end, features)?,
             Event::Reset { sequence } => {
-                *state = State::Waiting;
-                stop_backend(transport.as_mut(), front_end, sequence)?;
+                lock(shared).driver_left();
+                stop_backend(shared, front_end, sequence)?;
             }
-            Event::Unbound => *state = State::Waiting,
+            Event::Unbound => lock(shared).driver_left(),
             // The module keeps events_read and events_clear; nothing else is writable.
             Event::ConfigWritten { .. } => {}
         }
@@ -149,42 +137,79 @@ fn follow(shared: &mut Shared, front_end: &mut FrontEnd) -> Result<(), EventLoop
     Ok(())
 }
 
+fn next_event(shared: &Mutex<Shared>) -> Result<Option<Event>, TransportError> {
+    lock(shared).transport()?.next_event()
+}
+
+fn start_backend(
+    shared: &Mutex<Shared>,
+    front_end: &mut FrontEnd,
+    features: u64,
+) -> Result<(), EventLoopError> {
+    let (memory, size, queues) = {
+        let mut shared = lock(shared);
+        shared.driver_features = features;
+        let transport = shared.transport()?;
+        let queue = |index| Ok((index, transport.queue(index)?));
+        let queues: Result<Vec<(u16, QueueInfo)>, TransportError> =
+            [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE].into_iter().map(queue).collect();
+        let MemoryWindow { fd, size } = transport.memory();
+        (fd.try_clone_to_owned()?, size, queues?)
+    };
+    let rings = front_end.start(features, MemoryWindow { fd: memory.as_fd(), size }, &queues)?;
+    let mut shared = lock(shared);
+    for ring in rings {
+        shared.transport()?.set_queue_fds(ring.index, &ring.kick, &ring.call)?;
+    }
+    shared.state = State::Running;
+    Ok(())
+}
+
 /// The driver waits for the acknowledgement, so it comes whether or not the backend stopped well.
 fn stop_backend(
-    transport: &mut dyn Transport,
+    shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
     sequence: u32,
 ) -> Result<(), EventLoopError> {
     let stopped = front_end.stop();
-    transport.acknowledge(sequence)?;
+    lock(shared).transport()?.acknowledge(sequence)?;
     Ok(stopped?)
 }
 
-/// The device nodes of a driver that runs, once there are some. A transport without nodes is ready
-/// when its driver runs.
-fn find_nodes(shared: &mut Shared) -> Option<Vec<PathBuf>> {
-    if shared.state != State::Running {
-        return None;
-    }
-    let Some(parent) = shared.transport.as_ref()?.sysfs_path() else {
-        return Some(Vec::new());
+/// Whether a driver runs of which no device nodes are known.
+fn lacks_nodes(shared: &Shared) -> bool {
+    shared.state == State::Running && shared.nodes.is_none()
+}
+
+/// Device nodes that were not known and are there now. A transport without nodes is ready when its
+/// driver runs.
+fn find_nodes(shared: &Mutex<Shared>) -> Option<Vec<PathBuf>> {
+    let parent = {
+        let mut shared = lock(shared);
+        if !lacks_nodes(&shared) {
+            return None;
+        }
+        shared.transport().ok()?.sysfs_path()
     };
-    shared.nodes = nodes_in(&parent.join("drm"));
-    (!shared.nodes.is_empty()).then(|| shared.nodes.clone())
+    let nodes = match parent {
+        Some(parent) => nodes_in(&parent.join("drm"))?,
+        None => Vec::new(),
+    };
+    lock(shared).nodes = Some(nodes.clone());
+    Some(nodes)
 }
 
 /// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.
 /// Other entries are names for the same nodes from older times.
-fn nodes_in(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let names: Vec<_> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+fn nodes_in(directory: &Path) -> Option<Vec<PathBuf>> {
+    let names: Vec<_> = std::fs::read_dir(directory)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     let node = |prefix| {
         let name = names.iter().find(|name| name.starts_with(prefix))?;
         Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists())
     };
-    match (node("card"), node("renderD")) {
-        (Some(card), Some(render)) => vec![card, render],
-        _ => Vec::new(),
-    }
+    Some(vec![node("card")?, node("renderD")?])
 }

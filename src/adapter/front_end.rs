@@ -1,10 +1,10 @@
 //! The vhost-user front-end: what the adapter says to the GPU backend.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use loopback_driver_glue::{QueueInfo, Transport, TransportError};
+use loopback_driver_glue::{MemoryWindow, QueueInfo};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -14,6 +14,7 @@ use super::requests::{
     ConfigAccess, MemoryTable, Request, RequestError, Requests, RingAddresses, RingState,
 };
 use crate::gpu::wire;
+use crate::vhost_gpu::ChannelError;
 
 /// Ring features that the module's shadow virtqueues carry (bits 28, 29 and 32).
 const RING_FEATURES: u64 = 1 << 28 | 1 << 29 | 1 << 32;
@@ -36,12 +37,20 @@ pub enum FrontEndError {
     /// The backend lacks something every GPU backend has.
     #[error("the GPU backend does not offer {0}, which is needed")]
     Missing(&'static str),
-    /// The transport failed.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
     /// The system refused.
     #[error("cannot set up the connection to the GPU backend")]
     Io(#[from] io::Error),
+}
+
+impl FrontEndError {
+    /// Whether the backend did nothing wrong, but was no longer waited for.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        let Self::Request { source: RequestError::Channel(source), .. } = self else {
+            return false;
+        };
+        matches!(source, ChannelError::Interrupted)
+    }
 }
 
 /// A connected GPU backend.
@@ -55,16 +64,20 @@ pub struct FrontEnd {
 
 /// A ring the backend serves. The eventfds live as long as it does.
 #[derive(Debug)]
-struct Ring {
-    index: u16,
-    _kick: EventFd,
-    _call: EventFd,
+pub struct Ring {
+    /// Its number.
+    pub index: u16,
+    /// Tells the backend of new buffers.
+    pub kick: EventFd,
+    /// Tells of used ones.
+    pub call: EventFd,
 }
 
 impl FrontEnd {
-    /// Agrees on features with the backend behind `stream`.
-    pub fn connect(stream: UnixStream) -> Result<Self, FrontEndError> {
-        let mut requests = Requests::new(stream)?;
+    /// Agrees on features with the backend behind `stream`. No answer is waited for while `stop` is
+    /// readable.
+    pub fn connect(stream: UnixStream, stop: OwnedFd) -> Result<Self, FrontEndError> {
+        let mut requests = Requests::new(stream, stop);
         requests.tell(Request::SetOwner, &[0_u8; 0], &[]).map_err(failed("SET_OWNER"))?;
         let offered: u64 =
             requests.ask(Request::GetFeatures, &[0_u8; 0]).map_err(failed("GET_FEATURES"))?;
@@ -122,29 +135,29 @@ impl FrontEnd {
         self.features
     }
 
-    /// Starts the rings for a driver that accepted `features`.
+    /// Starts those of the rings that are ready, in `memory`, for a driver that accepted `features`.
     pub fn start(
         &mut self,
-        transport: &mut dyn Transport,
         features: u64,
-    ) -> Result<(), FrontEndError> {
+        memory: MemoryWindow<'_>,
+        queues: &[(u16, QueueInfo)],
+    ) -> Result<&[Ring], FrontEndError> {
+        self.requests.begin_step();
         // The window is all the memory there is: for the backend, its addresses are physical.
         let accepted = features & !(1 << VIRTIO_F_ACCESS_PLATFORM)
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
         self.requests.tell(Request::SetFeatures, &accepted, &[]).map_err(failed("SET_FEATURES"))?;
-        self.set_memory(transport)?;
-        for index in [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE] {
-            let info = transport.queue(index)?;
-            if info.ready {
-                let ring = self.start_ring(transport, index, &info)?;
-                self.started.push(ring);
-            }
+        self.set_memory(memory)?;
+        for (index, info) in queues.iter().filter(|(_, info)| info.ready) {
+            let ring = self.start_ring(*index, info)?;
+            self.started.push(ring);
         }
-        Ok(())
+        Ok(&self.started)
     }
 
     /// Takes the rings back; afterwards the backend uses neither them nor the memory.
     pub fn stop(&mut self) -> Result<(), FrontEndError> {
+        self.requests.begin_step();
         for ring in std::mem::take(&mut self.started) {
             let state = RingState { index: ring.index.into(), value: 0 };
             let _: RingState = self
@@ -160,8 +173,7 @@ impl FrontEnd {
         Ok(())
     }
 
-    fn set_memory(&self, transport: &dyn Transport) -> Result<(), FrontEndError> {
-        let window = transport.memory();
+    fn set_memory(&self, window: MemoryWindow<'_>) -> Result<(), FrontEndError> {
         // Address A of the driver is byte A of the file, and stands for itself in ring addresses.
         let table = MemoryTable {
             regions: 1,
@@ -176,12 +188,7 @@ impl FrontEnd {
             .map_err(failed("SET_MEM_TABLE"))
     }
 
-    fn start_ring(
-        &mut self,
-        transport: &mut dyn Transport,
-        index: u16,
-        info: &QueueInfo,
-    ) -> Result<Ring, FrontEndError> {
+    fn start_ring(&self, index: u16, info: &QueueInfo) -> Result<Ring, FrontEndError> {
         let (kick, call) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
         let ring = u32::from(index);
         let state = |value| RingState { index: ring, value };
@@ -206,8 +213,7 @@ impl FrontEnd {
             .map_err(failed("SET_VRING_KICK"))?;
         // Enabled before the first kick: some backends forget one that comes earlier.
         tell.tell(Request::SetVringEnable, &state(1), &[]).map_err(failed("SET_VRING_ENABLE"))?;
-        transport.set_queue_fds(index, &kick, &call)?;
-        Ok(Ring { index, _kick: kick, _call: call })
+        Ok(Ring { index, kick, call })
     }
 }
 

@@ -22,7 +22,7 @@ mod requests;
 mod scanouts;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
-pub use device::{Adapter, AdapterError, Options, Shared, State, lock};
+pub use device::{Adapter, AdapterError, Options, Shared, State};
 pub use display_server::DisplayServerError;
 pub use event_loop::EventLoopError;
 pub use front_end::FrontEndError;

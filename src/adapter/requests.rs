@@ -4,16 +4,16 @@
 //! each reply has a time limit, the request it belongs to, and its exact size. Numbers are
 //! native-endian: both ends are processes of one machine.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::vhost_gpu::{Channel, ChannelError, Frame};
+use crate::vhost_gpu::{Channel, ChannelError, Frame, Limits};
 
-/// How long the backend may take to answer, and to take a request.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the backend may take with all the requests of one step: to agree, to start, to stop.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Header flags: protocol version 1, this is a reply, a reply is wanted.
 const FLAG_VERSION: u32 = 1;
@@ -141,13 +141,22 @@ pub enum RequestError {
 pub struct Requests {
     channel: Channel,
     acknowledged: bool,
+    /// Readable when the answers are no longer waited for.
+    stop: OwnedFd,
+    /// When the backend must be done with the step.
+    deadline: Instant,
 }
 
 impl Requests {
-    /// Requests over `stream`.
-    pub fn new(stream: UnixStream) -> std::io::Result<Self> {
-        stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        Ok(Self { channel: Channel::new(stream), acknowledged: false })
+    /// Requests over `stream`, as long as `stop` is not readable.
+    pub fn new(stream: UnixStream, stop: OwnedFd) -> Self {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        Self { channel: Channel::new(stream), acknowledged: false, stop, deadline }
+    }
+
+    /// The requests from here on belong to a new step, with a time limit of its own.
+    pub fn begin_step(&mut self) {
+        self.deadline = Instant::now() + STEP_TIMEOUT;
     }
 
     /// The backend acknowledges each request from now on (`REPLY_ACK`).
@@ -200,13 +209,14 @@ impl Requests {
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), RequestError> {
-        Ok(self.channel.send(request as u32, FLAG_VERSION | flags, &[payload], fds)?)
+        // A backend that has not even taken what fills the socket is silent.
+        Ok(self.channel.send_now(request as u32, FLAG_VERSION | flags, &[payload], fds)?)
     }
 
     fn receive<R: FromBytes + IntoBytes>(&self, request: Request) -> Result<R, RequestError> {
         let most = const { size_of::<R>() as u32 };
-        let Frame { header, payload, fds } =
-            self.channel.receive_within(REPLY_TIMEOUT, |_| most)?;
+        let limits = Limits { deadline: Some(self.deadline), stop: Some(self.stop.as_fd()) };
+        let Frame { header, payload, fds } = self.channel.receive_limited(limits, |_| most)?;
         let flags = header.flags & (FLAG_VERSION_MASK | FLAG_REPLY);
         let mut reply = R::new_zeroed();
         if header.request != request as u32

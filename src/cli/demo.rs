@@ -16,7 +16,8 @@ use virtio_loopback_gpu::driver::{self, BufferKind, Driver, DriverError, GpuDriv
 
 use super::DeviceOptions;
 use super::output;
-use super::run::{Announce, serve};
+use super::run::Announce;
+use super::serve::serve;
 use super::stop::Stopper;
 
 /// Options of `demo`.

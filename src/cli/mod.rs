@@ -6,6 +6,7 @@ mod demo;
 mod fd;
 mod output;
 mod run;
+mod serve;
 mod stop;
 mod usage;
 

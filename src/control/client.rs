@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Answer, MAX_LINE, MAX_PNG, Request, Status, socket_path};
 
-/// How long a device may take to answer.
+/// How long a device may take to answer, and to end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why a request failed.
@@ -25,6 +25,12 @@ pub enum ClientError {
     /// The device's answer makes no sense.
     #[error("the device gave an answer that is not understood; are the two of one version?")]
     Answer,
+    /// The device is silent.
+    #[error("the device did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    Timeout,
+    /// The device has not ended in time, though it said that it would.
+    #[error("the device was told to end, but is still there after {} s", ANSWER_TIMEOUT.as_secs())]
+    NotGone,
     /// The file cannot be written.
     #[error("cannot write {path}")]
     Write {
@@ -61,11 +67,18 @@ pub fn screenshot(name: &str, scanout: u32, path: &Path) -> Result<(), ClientErr
         .map_err(|source| ClientError::Write { path: path.to_owned(), source })
 }
 
-/// Tells the device to end.
+/// Tells the device to end, and waits until it is gone and its name is free.
 pub fn quit(name: &str) -> Result<(), ClientError> {
-    match ask(name, &Request::Quit)? {
-        (Answer::Done, _) => Ok(()),
-        _ => Err(ClientError::Answer),
+    let (Answer::Done, mut reader) = ask(name, &Request::Quit)? else {
+        return Err(ClientError::Answer);
+    };
+    match reader.read(&mut [0]) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(ClientError::Answer),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ClientError::NotGone),
+        // It is gone without a farewell.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -83,7 +96,10 @@ fn ask(name: &str, request: &Request) -> Result<(Answer, BufReader<UnixStream>),
     stream.write_all(&line)?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    reader.by_ref().take(MAX_LINE).read_line(&mut line)?;
+    reader.by_ref().take(MAX_LINE).read_line(&mut line).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => ClientError::Timeout,
+        _ => error.into(),
+    })?;
     match serde_json::from_str(&line) {
         Ok(Answer::Error { message }) => Err(ClientError::Refused(message)),
         Ok(answer) => Ok((answer, reader)),

@@ -1,7 +1,8 @@
 //! The control socket: `virtio-loopback-gpu ctl`.
 //!
 //! One request and one answer per connection, each a line of JSON; the answer to a screenshot is
-//! followed by the PNG's bytes. The socket lies in a directory only its owner can enter, and its
+//! followed by the PNG's bytes, and after the answer to `quit` the connection stays open as long as
+//! the device is there. The socket lies in a directory only its owner can enter, and its
 //! path is the name's lock: whoever listens on it has the name.
 
 #![cfg_attr(
@@ -56,7 +57,7 @@ pub enum Answer {
         /// Bytes.
         length: u64,
     },
-    /// To [`Request::Quit`].
+    /// To [`Request::Quit`]. The connection stays until the device is gone and its name is free.
     Done,
     /// The request failed.
     Error {

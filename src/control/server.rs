@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use virtio_loopback_display::DisplayHandle;
 
 use super::{Answer, MAX_LINE, Request, Status, make_directory, socket_path};
+use crate::sync::lock;
 
 /// How long a client may take with its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,13 +41,16 @@ pub enum ServerError {
     },
 }
 
-/// A bound control socket. Dropping it gives the name free.
+/// A bound control socket. Dropping it gives the name free, and then hangs up on those who wait
+/// for that.
 #[derive(Debug)]
 pub struct ControlServer {
     listener: UnixListener,
     path: PathBuf,
     /// Locked as long as the name is taken; the kernel lets go of it when the process dies.
-    _lock: File,
+    lock: File,
+    /// Clients that have said [`Request::Quit`].
+    quitters: Arc<Mutex<Vec<UnixStream>>>,
 }
 
 impl ControlServer {
@@ -54,8 +59,8 @@ impl ControlServer {
         let path = socket_path(name);
         let failed = |source| ServerError::Io { path: path.clone(), source };
         let directory = make_directory().map_err(failed)?;
-        let lock = File::create(directory.join(format!("{name}.lock"))).map_err(failed)?;
-        match lock.try_lock() {
+        let held = File::create(directory.join(format!("{name}.lock"))).map_err(failed)?;
+        match held.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(ServerError::NameInUse { name: name.to_owned() });
@@ -68,7 +73,7 @@ impl ControlServer {
             _ => {}
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
-        Ok(Self { listener, path, _lock: lock })
+        Ok(Self { listener, path, lock: held, quitters: Arc::default() })
     }
 
     /// Serves clients, one after the other, on a thread that lives as long as the process.
@@ -79,6 +84,7 @@ impl ControlServer {
         quit: impl Fn() + Send + 'static,
     ) -> io::Result<()> {
         let listener = self.listener.try_clone()?;
+        let quitters = Arc::clone(&self.quitters);
         let serve = move || {
             for client in listener.incoming() {
                 let client = match client {
@@ -90,8 +96,10 @@ impl ControlServer {
                         continue;
                     }
                 };
-                if let Err(error) = answer(&client, &display, &status, &quit) {
-                    log::debug!("a control client was not served: {error}");
+                match answer(&client, &display, &status, &quit) {
+                    Ok(After::HangUp) => {}
+                    Ok(After::KeepUntilGone) => lock(&quitters).push(client),
+                    Err(error) => log::debug!("a control client was not served: {error}"),
                 }
             }
         };
@@ -103,7 +111,16 @@ impl ControlServer {
 impl Drop for ControlServer {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+        let _ = self.lock.unlock();
+        lock(&self.quitters).clear();
     }
+}
+
+/// What becomes of a client that has its answer.
+enum After {
+    HangUp,
+    /// The end of the connection tells it that the device is gone.
+    KeepUntilGone,
 }
 
 fn answer(
@@ -111,19 +128,21 @@ fn answer(
     display: &DisplayHandle,
     status: &impl Fn() -> Status,
     quit: &impl Fn(),
-) -> io::Result<()> {
+) -> io::Result<After> {
     let mut line = String::new();
     let request = Limited { stream: client, deadline: Instant::now() + REQUEST_TIMEOUT };
     BufReader::new(request.take(MAX_LINE)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
-        Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[]),
-        Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout),
+        Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[])?,
+        Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout)?,
         Ok(Request::Quit) => {
             quit();
-            send(client, &Answer::Done, &[])
+            send(client, &Answer::Done, &[])?;
+            return Ok(After::KeepUntilGone);
         }
-        Err(error) => send_error(client, format!("the request is not understood: {error}")),
+        Err(error) => send_error(client, format!("the request is not understood: {error}"))?,
     }
+    Ok(After::HangUp)
 }
 
 fn send_screenshot(client: &UnixStream, display: &DisplayHandle, scanout: u32) -> io::Result<()> {

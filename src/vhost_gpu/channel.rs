@@ -34,11 +34,14 @@ pub struct Frame {
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// The other side closed the socket.
-    #[error("the other side closed the GPU socket")]
+    #[error("the other side closed the socket")]
     Closed,
-    /// The other side did not answer in time.
-    #[error("the other side of the GPU socket is silent")]
+    /// The other side did not answer in time, or does not take what is sent to it.
+    #[error("the other side is silent")]
     Timeout,
+    /// The wait was called off.
+    #[error("nobody waits for the other side any more")]
+    Interrupted,
     /// A frame announces more bytes than its request may have.
     #[error("request {request} announces {size} bytes")]
     Oversized {
@@ -51,11 +54,20 @@ pub enum ChannelError {
     #[error("too many file descriptors in one frame")]
     TooManyDescriptors,
     /// The system refused.
-    #[error("the GPU socket failed")]
+    #[error("the socket failed")]
     Io(#[source] io::Error),
 }
 
-/// One end of the GPU socket.
+/// What ends a wait for the other side.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits<'a> {
+    /// [`ChannelError::Timeout`] from then on.
+    pub deadline: Option<Instant>,
+    /// [`ChannelError::Interrupted`] when it is readable.
+    pub stop: Option<BorrowedFd<'a>>,
+}
+
+/// One end of a vhost-user or of a GPU socket: both have the same frames.
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
@@ -82,6 +94,29 @@ impl Channel {
         parts: &[&[u8]],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
+        self.send_with(SendFlags::empty(), number, flags, parts, fds)
+    }
+
+    /// As [`Channel::send`], but never waits: [`ChannelError::Timeout`] when the socket is full. Part
+    /// of the frame may be sent then.
+    pub fn send_now(
+        &self,
+        number: u32,
+        flags: u32,
+        parts: &[&[u8]],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        self.send_with(SendFlags::DONTWAIT, number, flags, parts, fds)
+    }
+
+    fn send_with(
+        &self,
+        how: SendFlags,
+        number: u32,
+        flags: u32,
+        parts: &[&[u8]],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
         if fds.len() > MAX_FDS {
             return Err(ChannelError::TooManyDescriptors);
         }
@@ -94,7 +129,7 @@ impl Channel {
         let mut rest = slices.as_mut_slice();
         let mut fds = fds;
         while !rest.is_empty() {
-            let sent = send_some(&self.stream, rest, fds)?;
+            let sent = send_some(&self.stream, how, rest, fds)?;
             fds = &[];
             IoSlice::advance_slices(&mut rest, sent);
         }
@@ -104,7 +139,7 @@ impl Channel {
     /// Waits for one frame, however long it takes. `bound` says how many bytes a request may
     /// announce, which is checked before anything is allocated.
     pub fn receive(&self, bound: impl Fn(&Header) -> u32) -> Result<Frame, ChannelError> {
-        self.receive_until(None, bound)
+        self.receive_limited(Limits::default(), bound)
     }
 
     /// As [`Channel::receive`], but all of the frame must be there within `timeout`.
@@ -113,28 +148,29 @@ impl Channel {
         timeout: Duration,
         bound: impl Fn(&Header) -> u32,
     ) -> Result<Frame, ChannelError> {
-        self.receive_until(Some(Instant::now() + timeout), bound)
+        self.receive_limited(Limits { deadline: Some(Instant::now() + timeout), stop: None }, bound)
     }
 
     /// Waits until there is something to receive, or the other side has hung up. False when
     /// `deadline` has passed.
     pub fn is_readable(&self, deadline: Instant) -> Result<bool, ChannelError> {
-        wait_readable(&self.stream, Some(deadline))
+        wait_readable(&self.stream, Limits { deadline: Some(deadline), stop: None })
     }
 
-    fn receive_until(
+    /// As [`Channel::receive`], but all of the frame must be there before `limits` end the wait.
+    pub fn receive_limited(
         &self,
-        deadline: Option<Instant>,
+        limits: Limits<'_>,
         bound: impl Fn(&Header) -> u32,
     ) -> Result<Frame, ChannelError> {
         let mut fds = Vec::new();
         let mut header = Header::new_zeroed();
-        self.fill(header.as_mut_bytes(), &mut fds, deadline)?;
+        self.fill(header.as_mut_bytes(), &mut fds, limits)?;
         if header.size > bound(&header) {
             return Err(ChannelError::Oversized { request: header.request, size: header.size });
         }
         let mut payload = vec![0; header.size as usize];
-        self.fill(&mut payload, &mut fds, deadline)?;
+        self.fill(&mut payload, &mut fds, limits)?;
         Ok(Frame { header, payload, fds })
     }
 
@@ -142,12 +178,13 @@ impl Channel {
         &self,
         buffer: &mut [u8],
         fds: &mut Vec<OwnedFd>,
-        deadline: Option<Instant>,
+        limits: Limits<'_>,
     ) -> Result<(), ChannelError> {
+        let unlimited = limits.deadline.is_none() && limits.stop.is_none();
         let mut rest = buffer;
         while !rest.is_empty() {
-            let received = match receive_some(&self.stream, rest, fds, deadline.is_none()) {
-                Err(ChannelError::Timeout) if wait_readable(&self.stream, deadline)? => continue,
+            let received = match receive_some(&self.stream, rest, fds, unlimited) {
+                Err(ChannelError::Timeout) if wait_readable(&self.stream, limits)? => continue,
                 received => received?,
             };
             rest = rest.get_mut(received..).unwrap_or_default();
@@ -164,6 +201,7 @@ impl AsFd for Channel {
 
 fn send_some(
     stream: &UnixStream,
+    how: SendFlags,
     slices: &[IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> Result<usize, ChannelError> {
@@ -173,7 +211,7 @@ fn send_some(
         return Err(ChannelError::TooManyDescriptors);
     }
     loop {
-        match sendmsg(stream, slices, &mut control, SendFlags::NOSIGNAL) {
+        match sendmsg(stream, slices, &mut control, how | SendFlags::NOSIGNAL) {
             Ok(sent) => return Ok(sent),
             Err(Errno::INTR) => {}
             Err(error) => return Err(system_error(error)),
@@ -182,16 +220,22 @@ fn send_some(
 }
 
 /// Waits until there is something to receive. False: the deadline has passed.
-fn wait_readable(stream: &UnixStream, deadline: Option<Instant>) -> Result<bool, ChannelError> {
+fn wait_readable(stream: &UnixStream, limits: Limits<'_>) -> Result<bool, ChannelError> {
+    let mut fds = vec![PollFd::new(stream, PollFlags::IN)];
+    fds.extend(limits.stop.map(|stop| PollFd::from_borrowed_fd(stop, PollFlags::IN)));
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = limits.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::new(stream, PollFlags::IN)];
         match poll(&mut fds, left.as_ref()) {
-            Ok(ready) => return Ok(ready > 0),
+            Ok(0) => return Ok(false),
+            Ok(_) => break,
             Err(Errno::INTR) => {}
             Err(error) => return Err(system_error(error)),
         }
+    }
+    match fds.get(1) {
+        Some(stop) if !stop.revents().is_empty() => Err(ChannelError::Interrupted),
+        _ => Ok(true),
     }
 }
 

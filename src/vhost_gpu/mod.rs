@@ -18,7 +18,7 @@ mod client;
 mod decode;
 pub mod message;
 
-pub use channel::{Channel, ChannelError, Frame};
+pub use channel::{Channel, ChannelError, Frame, Limits};
 pub use client::{Client, ClientError};
 pub use decode::{DecodeError, Request, decode, payload_bound};
 

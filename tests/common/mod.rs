@@ -2,16 +2,19 @@
 //! process, the headless display.
 
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, BackendChoice, Modes};
+use virtio_loopback_gpu::adapter::{
+    self, Adapter, AdapterError, BackendChoice, Modes, Shared, State,
+};
 use virtio_loopback_gpu::driver::{self, Driver};
+use virtio_loopback_gpu::sync::lock;
 
 /// How long anything here may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +27,8 @@ pub struct Device {
     pub display: DisplayHandle,
     /// Process id of the backend, if it is a child.
     pub backend_id: Option<u32>,
+    /// What other threads see of the device.
+    pub shared: Arc<Mutex<Shared>>,
     stop: UnixStream,
     thread: Option<JoinHandle<Result<(), AdapterError>>>,
     _presenter: Presenter,
@@ -48,18 +53,20 @@ impl Device {
             Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
         let options = adapter::Options { name: "test".into(), modes, backend };
         let mut made = None;
-        let mut adapter = Adapter::start(options, display.clone(), |config| {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
             let (transport, driver) = driver::connect(config.clone()).unwrap();
             made = Some(driver);
             Ok(Box::new(transport))
-        })
-        .unwrap();
-        let backend_id = adapter.backend_id();
-        let (stop, stopped) = UnixStream::pair().unwrap();
-        let stopped = OwnedFd::from(stopped);
-        let thread = std::thread::spawn(move || adapter.run(&stopped, |_| {}));
+        };
+        let mut adapter =
+            Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), create)
+                .unwrap();
+        let backend_id = lock(&shared).backend_id;
+        let thread = std::thread::spawn(move || adapter.run(|_| {}));
         let thread = Some(thread);
-        Self { driver: made, display, backend_id, stop, thread, _presenter: presenter }
+        Self { driver: made, display, backend_id, shared, stop, thread, _presenter: presenter }
     }
 
     /// Ends the adapter, and says how it ended.
@@ -92,6 +99,15 @@ impl Device {
             }
             assert!(Instant::now() < deadline, "the picture does not come");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the adapter is so far with the driver.
+    pub fn wait_for_state(&self, state: State) {
+        let deadline = Instant::now() + TIMEOUT;
+        while lock(&self.shared).state != state {
+            assert!(Instant::now() < deadline, "the adapter is not {state}");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

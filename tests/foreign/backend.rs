@@ -38,6 +38,8 @@ pub enum Misdeed {
     NoReply,
     /// Sends half of the reply.
     Half,
+    /// Takes four seconds for each answer.
+    Slow,
 }
 
 /// A backend that listens on a socket.
@@ -121,6 +123,10 @@ fn act(
         Misdeed::TooShort => send(request, 5, size - 1, &answer[1..]),
         Misdeed::Huge => send(request, 5, u32::MAX, &answer),
         Misdeed::NoReply => send(request, 1, size, &answer),
+        Misdeed::Slow => {
+            std::thread::sleep(std::time::Duration::from_secs(4));
+            send(request, 5, size, &answer)
+        }
         Misdeed::Half => send(request, 5, size, &answer[..answer.len() / 2]),
     }
 }

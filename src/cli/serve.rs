@@ -1,0 +1,158 @@
+//! A device's life in this process: its display, its control socket and its thread.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, anyhow};
+use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
+use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Shared};
+use virtio_loopback_gpu::control::{ControlServer, ScanoutStatus, Status};
+use virtio_loopback_gpu::sync::lock;
+
+use super::DeviceOptions;
+use super::stop::{self, Stopper};
+
+/// Runs a device on the transport that `create` makes. When it exists, `started` is called with its
+/// display and the means to end it.
+pub fn serve(
+    options: &DeviceOptions,
+    create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+    ready: impl FnMut(&[PathBuf]) + Send + 'static,
+    started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
+) -> Result<()> {
+    let control = ControlServer::bind(&options.name)?;
+    let (stop, stopper) = stop::on_signals()?;
+    let closed = stopper.try_clone()?;
+    let on_event = move |event| {
+        if let DisplayEvent::CloseRequested { .. } = event {
+            closed.stop();
+        }
+    };
+    let (presenter, display) = Presenter::open(options.display(), on_event)?;
+    let shared = Arc::new(Mutex::new(Shared::default()));
+    // Before the backend is asked anything, which may take long.
+    serve_control(&control, options, &display, &shared, stopper.try_clone()?)?;
+    let adapter_options = adapter::Options {
+        name: options.name.clone(),
+        modes: options.modes(),
+        backend: options.backend()?,
+    };
+    let mut adapter = match Adapter::start(&adapter_options, display.clone(), shared, stop, create)
+    {
+        Err(AdapterError::Stopped) => return Ok(()),
+        started => started?,
+    };
+    started(&display, stopper.try_clone()?)?;
+    let device = move || {
+        let mut ready = ready;
+        let result = adapter.run(&mut ready);
+        drop(adapter);
+        Ok(result?)
+    };
+    run_beside(&display, stopper, device, || Ok(presenter.run()?))
+}
+
+/// Runs `device` on a thread of its own while `present` runs on this one. However one of them
+/// ends, it ends the other, and both have ended when this returns.
+fn run_beside(
+    display: &DisplayHandle,
+    stopper: Stopper,
+    device: impl FnOnce() -> Result<()> + Send + 'static,
+    present: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let quit = QuitOnDrop(display.clone());
+    let device = move || {
+        let _quit = quit;
+        device()
+    };
+    let thread = std::thread::Builder::new().name("device".into()).spawn(device)?;
+    let presented = {
+        let _stop = StopOnDrop(stopper);
+        present()
+    };
+    let served =
+        thread.join().unwrap_or_else(|_| Err(anyhow!("the device's thread failed; this is a bug")));
+    presented.and(served)
+}
+
+/// Ends the presenter.
+struct QuitOnDrop(DisplayHandle);
+
+impl Drop for QuitOnDrop {
+    fn drop(&mut self) {
+        self.0.quit();
+    }
+}
+
+/// Ends the device.
+struct StopOnDrop(Stopper);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn serve_control(
+    control: &ControlServer,
+    options: &DeviceOptions,
+    display: &DisplayHandle,
+    shared: &Arc<Mutex<Shared>>,
+    stopper: Stopper,
+) -> Result<()> {
+    let (name, count) = (options.name.clone(), options.modes().count());
+    let (status_display, shared) = (display.clone(), Arc::clone(shared));
+    let status = move || {
+        let scanouts =
+            (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
+        status(&name, scanouts, &shared)
+    };
+    let quit = move || stopper.stop();
+    control.serve(display.clone(), status, quit).context("cannot serve `ctl`")
+}
+
+fn status(name: &str, scanouts: Vec<ScanoutStatus>, shared: &Mutex<Shared>) -> Status {
+    let shared = lock(shared);
+    let figures = shared.transport.as_ref().and_then(|transport| transport.figures().ok());
+    Status {
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        backend_pid: shared.backend_id,
+        state: shared.state.to_string(),
+        driver_features: format!("{:#x}", shared.driver_features),
+        nodes: shared.nodes.iter().flatten().map(|node| node.display().to_string()).collect(),
+        scanouts,
+        transport: figures
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    }
+}
+
+fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus> {
+    let figures = display.statistics(scanout)?;
+    Some(ScanoutStatus {
+        scanout,
+        signal: match figures.signal {
+            Signal::Live => "live",
+            Signal::Off => "off",
+            Signal::Lost => "lost",
+        }
+        .to_owned(),
+        width: figures.width,
+        height: figures.height,
+        format: String::from_utf8_lossy(&figures.format.fourcc().to_le_bytes()).into_owned(),
+        updates: figures.updates,
+        presents: figures.presents,
+        frames_per_second: figures.frames_per_second,
+        last_present_ms: figures
+            .last_present_age
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+#[cfg(test)]
+mod tests;
