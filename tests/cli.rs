@@ -158,12 +158,12 @@ fn failed(message: &str) -> Outcome {
 #[test]
 fn bad_options_are_one_line_and_exit_code_2() {
     let place = Place::new();
-    let run = "; see virtio-loopback-gpu run --help";
-    let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192; rates go from 1 to 240; see --help";
-    let no_size = "is not a size: write it as 1280x720 or 1280x720@60; see --help";
-    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores; see --help";
+    let run = " (see virtio-loopback-gpu run --help)";
+    let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192; rates go from 1 to 240 (see --help)";
+    let no_size = "is not a size: write it as 1280x720 or 1280x720@60 (see --help)";
+    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores (see --help)";
     for (arguments, message) in [
-        (&["nonsense"][..], "unrecognized subcommand 'nonsense'; see virtio-loopback-gpu --help".into()),
+        (&["nonsense"][..], "unrecognized subcommand 'nonsense' (see virtio-loopback-gpu --help)".into()),
         (&["run", "--nonsense"], format!("unexpected argument '--nonsense' found{run}")),
         (
             &["run", "--scanouts", "1x1"],
@@ -183,12 +183,12 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
         (
             &["demo", "--display", "crt"],
-            "invalid value 'crt' for '--display <DISPLAY>' [possible values: sdl, headless]; see --help".into(),
+            "invalid value 'crt' for '--display <DISPLAY>' [possible values: sdl, headless] (see --help)".into(),
         ),
         (
             &["demo", "--screenshot", "x.png"],
-            "the following required arguments were not provided: --frames <FRAMES>; \
-             see virtio-loopback-gpu demo --help".into(),
+            "the following required arguments were not provided: --frames <FRAMES> \
+             (see virtio-loopback-gpu demo --help)".into(),
         ),
         (
             &["run", "--backend", "x", "--render", "2d"],
@@ -196,21 +196,21 @@ fn bad_options_are_one_line_and_exit_code_2() {
         ),
         (
             &["ctl", "screenshot"],
-            "the following required arguments were not provided: <PATH>; \
-             see virtio-loopback-gpu ctl screenshot --help".into(),
+            "the following required arguments were not provided: <PATH> \
+             (see virtio-loopback-gpu ctl screenshot --help)".into(),
         ),
         (
             &["ctl", "screenshot", "x.png", "--scanout", "16"],
-            "invalid value '16' for '--scanout <SCANOUT>': 16 is not in 0..16; see --help".into(),
+            "invalid value '16' for '--scanout <SCANOUT>': 16 is not in 0..16 (see --help)".into(),
         ),
         (
             &["backend", "--fd", "3", "--socket-path", "x"],
-            "the argument '--fd <FD>' cannot be used with '--socket-path <PATH>'; \
-             see virtio-loopback-gpu backend --help".into(),
+            "the argument '--fd <FD>' cannot be used with '--socket-path <PATH>' \
+             (see virtio-loopback-gpu backend --help)".into(),
         ),
     ] {
         let outcome = place.run(arguments);
-        let stderr = format!("virtio-loopback-gpu: {message}\n");
+        let stderr = format!("error: {message}\n");
         assert_eq!(outcome, Outcome { code: Some(2), stdout: String::new(), stderr }, "{arguments:?}");
     }
     let many = [&["run"][..], &["--scanout", "64x48"].repeat(17)].concat();
@@ -347,6 +347,7 @@ fn a_running_device_answers_ctl() {
     assert_eq!(status["pid"], demo.child().id());
     assert_eq!(status["state"], "running");
     assert_eq!(status["driver_features"], "0x13000000e");
+    assert_eq!(status["driver_feature_names"][0], "EDID");
     assert_eq!(status["nodes"], serde_json::json!([]));
     assert!(is_alive(status["backend_pid"].as_i64().unwrap() as i32));
     assert!(status["transport"]["kicks"].as_u64().unwrap() > 0);
@@ -364,6 +365,9 @@ fn a_running_device_answers_ctl() {
     let text = place.run(&["ctl", "status"]).stdout;
     assert!(text.starts_with("gpu0: running, version "), "{text}");
     assert!(text.contains("scanout 1 live, 64x48 XR24"), "{text}");
+    let features = "  driver    features EDID, RESOURCE_UUID, RESOURCE_BLOB, \
+                    INDIRECT_DESC, EVENT_IDX, VERSION_1\n";
+    assert!(text.contains(features), "{text}");
     let saved = place.run(&["ctl", "screenshot", "second.png", "--scanout", "1"]);
     assert_eq!(saved, Outcome { code: Some(0), stdout: String::new(), stderr: String::new() });
     let (width, height, pixels) = png(&place.path("second.png"));
@@ -388,6 +392,44 @@ fn a_running_device_answers_ctl() {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
     assert!(!is_alive(backend));
     assert!(!place.sockets().join("gpu0.sock").exists());
+}
+
+#[test]
+fn without_a_desktop_a_line_says_so() {
+    let place = Place::new();
+    let outcome = place.run(&["demo", "--frames", "1", "--scanout", "64x48"]);
+    let line = "virtio-loopback-gpu: no desktop found (neither WAYLAND_DISPLAY nor DISPLAY is set): \
+                headless\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), line));
+}
+
+#[test]
+fn warnings_are_plain_and_verbose_lines_tell_the_steps() {
+    let place = Place::new();
+    let demo = ["demo", "--display", "headless", "--frames", "1", "--scanout", "64x48"];
+    let run = |more: &[&str]| {
+        let mut command = place.command(&[&demo[..], &["--ready-fd", "1"], more].concat());
+        Running(Some(command.stdout(full()).spawn().unwrap())).end().stderr
+    };
+    let warning = "--ready-fd cannot be written: No space left on device (os error 28)";
+    let plain = run(&[]);
+    let first = format!("virtio-loopback-gpu: warning: {warning}");
+    assert_eq!(plain.lines().next(), Some(first.as_str()));
+    let verbose = run(&["-v"]);
+    let steps = [
+        "adapter::device] GPU backend: pid ",
+        "adapter::device] device: offers EDID, RESOURCE_UUID, RESOURCE_BLOB, ",
+        "adapter::event_loop] driver: features ok: EDID, RESOURCE_UUID, RESOURCE_BLOB, ",
+        "adapter::event_loop] driver: ok, its queues run",
+        warning,
+    ];
+    let mut lines = verbose.lines();
+    for step in steps {
+        assert!(
+            lines.any(|line| line.starts_with('[') && line.contains(step)),
+            "{step}: {verbose}"
+        );
+    }
 }
 
 #[test]
