@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -254,20 +254,38 @@ fn a_missing_module_is_one_line() {
 #[test]
 fn what_is_not_there_is_told_of_on_one_line() {
     let place = Place::new();
-    let nobody = "no device named \"gpu0\" is running: start one with `run --name gpu0`";
+    let nobody = |name: &str, place: &str, elsewhere: &str| {
+        failed(&format!(
+            "no device named {name:?} is running in {place} ({elsewhere}): \
+             start one with `run --name {name}`"
+        ))
+    };
+    let sockets = place.sockets();
+    let nobody_here =
+        nobody("gpu0", sockets.to_str().unwrap(), "root's are in /run/virtio-loopback-gpu");
     for request in [&["ctl", "status"][..], &["ctl", "quit"], &["ctl", "screenshot", "x.png"]] {
-        assert_eq!(place.run(request), failed(nobody));
+        assert_eq!(place.run(request), nobody_here);
+    }
+    let mut command = place.command(&["ctl", "--name", "no-such-device", "status"]);
+    let outcome = Running(Some(command.env_remove("XDG_RUNTIME_DIR").spawn().unwrap())).end();
+    if rustix::process::geteuid().is_root() {
+        let elsewhere = "other users' are in their $XDG_RUNTIME_DIR";
+        assert_eq!(outcome, nobody("no-such-device", "/run/virtio-loopback-gpu", elsewhere));
     }
     let socket = place.path("gpu.sock");
     let socket = socket.to_str().unwrap();
+    let connect = || place.run(&["demo", "--display", "headless", "--backend", socket]);
     let missing = format!(
-        "cannot connect to a GPU backend at {socket} (start one there first): \
+        "cannot connect to a GPU backend at {socket} (nothing is there: is the backend running?): \
          No such file or directory (os error 2)"
     );
-    assert_eq!(
-        place.run(&["demo", "--display", "headless", "--backend", socket]),
-        failed(&missing)
+    assert_eq!(connect(), failed(&missing));
+    drop(UnixListener::bind(socket).unwrap());
+    let stale = format!(
+        "cannot connect to a GPU backend at {socket} (nobody listens: if it is left over from a \
+         backend that ended, remove it and start another): Connection refused (os error 111)"
     );
+    assert_eq!(connect(), failed(&stale));
     let closed = "file descriptor 77 is not open: pass one that is";
     assert_eq!(place.run(&["demo", "--display", "headless", "--ready-fd", "77"]), failed(closed));
     assert_eq!(place.run(&["backend", "--fd", "77"]), failed(closed));
@@ -662,11 +680,12 @@ fn the_backend_program_follows_the_conventions() {
     assert!(!socket.exists());
     // What is there is not taken away.
     std::fs::write(&socket, "somebody's").unwrap();
-    let message = "gpu.sock exists already: remove it if no backend listens there, \
-                   or choose another path";
+    let message = "gpu.sock exists already: remove it if it is left over from a backend that \
+                   ended, or choose another path";
     assert_eq!(place.run(&["backend", "--socket-path", "gpu.sock"]), failed(message));
     assert_eq!(std::fs::read(&socket).unwrap(), b"somebody's");
-    let message = "cannot listen on nowhere/gpu.sock: No such file or directory (os error 2)";
+    let message = "cannot listen on nowhere/gpu.sock (make its directory first): \
+                   No such file or directory (os error 2)";
     assert_eq!(place.run(&["backend", "--socket-path", "nowhere/gpu.sock"]), failed(message));
 }
 
