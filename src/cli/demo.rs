@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_loopback_display::DisplayHandle;
 use virtio_loopback_gpu::driver::card::{CardPlayer, Played, PlayerOptions};
 use virtio_loopback_gpu::driver::queue::QueueError;
 use virtio_loopback_gpu::driver::{self, BufferKind, Driver, DriverError, GpuDriver};
+use virtio_loopback_gpu::gpu::wire::feature;
 
 use super::DeviceOptions;
 use super::output;
@@ -59,8 +61,14 @@ enum Buffers {
     Classic,
 }
 
-/// Feature bits the software driver accepts: those of the rings and of 2D.
-const WANTED: u64 = 1 << 28 | 1 << 29 | 0xffff;
+/// Feature bits the software driver accepts: those the kernel's driver would.
+const WANTED: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC
+    | 1 << VIRTIO_RING_F_EVENT_IDX
+    | 1 << feature::VIRGL
+    | 1 << feature::EDID
+    | 1 << feature::RESOURCE_UUID
+    | 1 << feature::RESOURCE_BLOB
+    | 1 << feature::CONTEXT_INIT;
 
 /// Draws the test card.
 pub fn run(options: &Options) -> Result<()> {
@@ -87,7 +95,14 @@ pub fn run(options: &Options) -> Result<()> {
         player.join().unwrap_or_else(|_| Err(anyhow!("the driver's thread failed; this is a bug")))
     });
     served?;
-    if let Some((played, _)) = played? {
+    let played = played?;
+    let drawn = played.as_ref().map(|(played, _)| played.frames);
+    if let (Some(path), Some(frames)) = (&options.screenshot, options.frames)
+        && drawn != Some(frames)
+    {
+        bail!("the demo was ended before its last frame: {} is not saved", path.display());
+    }
+    if let Some((played, _)) = played {
         let rate = played.frames as f64 / played.elapsed.as_secs_f64();
         output::print(&format_args!("{} frames, {rate:.1} frames/s\n", played.frames))?;
     }
@@ -114,7 +129,9 @@ fn start_player(
     let ending = Arc::clone(ending);
     let play = move || {
         let result = play(driver, kind, rate, frames, &ending).and_then(|(played, gpu)| {
-            if let Some(path) = &screenshot {
+            if let Some(path) = &screenshot
+                && frames == Some(played.frames)
+            {
                 display.screenshot(0)?.write_png(path)?;
             }
             Ok((played, gpu))
