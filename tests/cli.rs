@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -161,7 +161,8 @@ fn bad_options_are_one_line_and_exit_code_2() {
     let run = " (see virtio-loopback-gpu run --help)";
     let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192; rates go from 1 to 240 (see --help)";
     let no_size = "is not a size: write it as 1280x720 or 1280x720@60 (see --help)";
-    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores (see --help)";
+    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores, \
+                and begins with neither dot nor dash (see --help)";
     for (arguments, message) in [
         (&["nonsense"][..], "unrecognized subcommand 'nonsense' (see virtio-loopback-gpu --help)".into()),
         (&["run", "--nonsense"], format!("unexpected argument '--nonsense' found{run}")),
@@ -180,6 +181,18 @@ fn bad_options_are_one_line_and_exit_code_2() {
             format!("invalid value 'large' for '--scanout <WxH[@RATE]>': \"large\" {no_size}"),
         ),
         (&["run", "--name", "../x"], format!("invalid value '../x' for '--name <NAME>': {name}")),
+        (&["run", "--name", "-x"], format!("invalid value '-x' for '--name <NAME>': {name}")),
+        (&["demo", "--name=.x"], format!("invalid value '.x' for '--name <NAME>': {name}")),
+        (
+            &["ctl", "--name", "--json", "status"],
+            format!("invalid value '--json' for '--name <NAME>': {name}"),
+        ),
+        (
+            &["ctl", "--name", "x"],
+            "'virtio-loopback-gpu ctl' requires a subcommand but one was not provided \
+             [subcommands: status, screenshot, quit, help] (see virtio-loopback-gpu ctl --help)"
+                .into(),
+        ),
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
         (
             &["demo", "--display", "crt"],
@@ -219,9 +232,43 @@ fn bad_options_are_one_line_and_exit_code_2() {
     assert!(outcome.stderr.contains("a device has at most 16 scanouts"), "{}", outcome.stderr);
     assert_eq!(outcome.stderr.lines().count(), 1);
     // Nothing at all: the page that helps.
-    let outcome = place.run(&[]);
-    assert_eq!(outcome.code, Some(2));
-    assert!(outcome.stderr.contains("Usage: virtio-loopback-gpu"), "{}", outcome.stderr);
+    for (arguments, usage) in [
+        (&[][..], "Usage: virtio-loopback-gpu [OPTIONS] <COMMAND>"),
+        (&["ctl"], "Usage: virtio-loopback-gpu ctl [OPTIONS] <COMMAND>"),
+    ] {
+        let outcome = place.run(arguments);
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.stderr.contains(usage), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn bad_file_descriptors_are_bad_options() {
+    let place = Place::new();
+    let bad = |message: &str| {
+        let stderr = format!("error: file descriptor {message} (see --help)\n");
+        Outcome { code: Some(2), stdout: String::new(), stderr }
+    };
+    let demo = ["demo", "--display", "headless", "--frames", "1", "--ready-fd"];
+    for number in ["77", "-1"] {
+        let closed = bad(&format!("{number} is not open: pass one that is"));
+        assert_eq!(place.run(&[&demo[..], &[number]].concat()), closed);
+        assert_eq!(place.run(&["backend", "--fd", number]), closed);
+    }
+    let backend = |stdin: Stdio| {
+        let mut command = place.command(&["backend", "--fd", "0"]);
+        Running(Some(command.stdin(stdin).spawn().unwrap())).end()
+    };
+    let no_socket = "0 is no socket, not a connection to a front-end: \
+                     Socket operation on non-socket (os error 88)";
+    assert_eq!(backend(Stdio::null()), bad(no_socket));
+    let datagram = UnixDatagram::pair().unwrap().0;
+    let no_stream = "0 is no Unix stream socket, not a connection to a front-end";
+    assert_eq!(backend(OwnedFd::from(datagram).into()), bad(no_stream));
+    let listener = UnixListener::bind(place.path("listener")).unwrap();
+    let unconnected = "0 is a socket that is not connected, not a connection to a front-end: \
+                       Transport endpoint is not connected (os error 107)";
+    assert_eq!(backend(OwnedFd::from(listener).into()), bad(unconnected));
 }
 
 #[test]
@@ -286,12 +333,6 @@ fn what_is_not_there_is_told_of_on_one_line() {
          backend that ended, remove it and start another): Connection refused (os error 111)"
     );
     assert_eq!(connect(), failed(&stale));
-    let closed = "file descriptor 77 is not open: pass one that is";
-    assert_eq!(place.run(&["demo", "--display", "headless", "--ready-fd", "77"]), failed(closed));
-    assert_eq!(place.run(&["backend", "--fd", "77"]), failed(closed));
-    let no_socket = "file descriptor 0 is not a connection to a front-end: \
-                     Socket operation on non-socket (os error 88)";
-    assert_eq!(place.run(&["backend", "--fd", "0"]), failed(no_socket));
     let screenshot = "cannot write /nowhere/x.png: No such file or directory (os error 2)";
     let arguments =
         ["demo", "--display", "headless", "--frames", "1", "--screenshot", "/nowhere/x.png"];
@@ -349,6 +390,24 @@ fn a_demo_saves_its_last_frame() {
         }
         assert!(compared >= 400 * 300 - 64 * 64);
         assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 2, "nothing else is left");
+    }
+}
+
+#[test]
+fn a_demo_that_is_ended_early_has_no_screenshot() {
+    let place = Place::new();
+    for signal in [None, Some(Signal::TERM)] {
+        let frames = ["--frames", "1000000", "--screenshot", "card.png", "--scanout", "64x48"];
+        let mut demo = place.demo(&frames);
+        let (_, _stdout) = demo.ready();
+        match signal {
+            None => assert_eq!(place.run(&["ctl", "quit"]).code, Some(0)),
+            Some(signal) => demo.signal(signal),
+        }
+        let message = "the demo was ended before its last frame: card.png is not saved";
+        let outcome = demo.end();
+        assert_eq!((outcome.code, outcome.stderr), (Some(1), failed(message).stderr));
+        assert!(!place.path("card.png").exists());
     }
 }
 

@@ -1,14 +1,14 @@
 //! `backend`: the GPU backend program.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use virtio_loopback_gpu::backend::{self, Socket};
 use virtio_loopback_gpu::gpu;
 
-use super::{Render, output, stop};
+use super::{Render, fd, output, stop};
 
 /// Options of `backend`.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ struct SocketOptions {
     #[arg(long, value_name = "PATH")]
     socket_path: Option<PathBuf>,
     /// Serve the front-end behind this open file descriptor.
-    #[arg(long, value_name = "FD")]
+    #[arg(long, value_name = "FD", allow_negative_numbers = true)]
     fd: Option<RawFd>,
     /// Print what the backend can do as JSON and end.
     #[arg(long)]
@@ -40,19 +40,11 @@ pub fn run(options: Options) -> Result<()> {
     let Options { socket, render: Render::TwoD } = options;
     let socket = match (socket.socket_path, socket.fd) {
         (Some(path), _) => Socket::Listen(path),
-        (None, Some(fd)) => Socket::Connected(inherited_socket(fd)?),
+        (None, Some(number)) => Socket::Connected(fd::inherited_connection(number)?),
         (None, None) => {
             return output::print(&format_args!("{}\n", backend::CAPABILITIES));
         }
     };
     let (stop, _stopper) = stop::on_signals()?;
     Ok(backend::run(socket, gpu::Limits::default(), &stop)?)
-}
-
-/// The connection at this number, which must be one.
-fn inherited_socket(number: RawFd) -> Result<OwnedFd> {
-    let fd = super::fd::inherited(number)?;
-    rustix::net::sockopt::socket_type(&fd)
-        .with_context(|| format!("file descriptor {number} is not a connection to a front-end"))?;
-    Ok(fd)
 }

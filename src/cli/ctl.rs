@@ -12,7 +12,7 @@ use super::output;
 #[derive(Debug, Args)]
 pub struct Options {
     /// Which device.
-    #[arg(long, default_value = "gpu0", value_parser = super::name)]
+    #[arg(long, default_value = "gpu0", value_parser = super::name, allow_hyphen_values = true)]
     name: String,
     #[command(subcommand)]
     command: Command,

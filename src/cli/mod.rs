@@ -72,6 +72,7 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<usage::BadOption>() => usage::report_bad_option(&one_line(&error)),
         Err(error) => {
             output::tell(&one_line(&error));
             ExitCode::FAILURE
@@ -136,7 +137,7 @@ fn verbosity() -> Option<String> {
 #[derive(Debug, Clone, Args)]
 struct DeviceOptions {
     /// Name of the device: for its window, its control socket and `ctl`.
-    #[arg(long, default_value = "gpu0", value_parser = name)]
+    #[arg(long, default_value = "gpu0", value_parser = name, allow_hyphen_values = true)]
     name: String,
     /// Size of a scanout, WxH or WxH@RATE; repeat it for more scanouts, up to 16.
     #[arg(long = "scanout", value_name = "WxH[@RATE]", default_value = "1280x720")]
@@ -168,10 +169,12 @@ enum Render {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    if control::is_valid_name(text) {
+    if control::is_valid_name(text) && !text.starts_with('-') {
         Ok(text.to_owned())
     } else {
-        Err("a name has 1 to 31 letters, digits, dots, dashes or underscores".into())
+        Err("a name has 1 to 31 letters, digits, dots, dashes or underscores, \
+             and begins with neither dot nor dash"
+            .into())
     }
 }
 

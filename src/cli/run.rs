@@ -34,7 +34,7 @@ impl Options {
 #[derive(Debug, Args)]
 pub struct Announce {
     /// Write one line to this file descriptor when the device can be used: `ready NAME NODE…`.
-    #[arg(long, value_name = "FD")]
+    #[arg(long, value_name = "FD", allow_negative_numbers = true)]
     ready_fd: Option<RawFd>,
 }
 

@@ -8,6 +8,28 @@ use super::output;
 /// Exit code for bad options.
 const BAD_OPTIONS: u8 = 2;
 
+/// An option whose value only the system can judge, such as a file descriptor.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct BadOption {
+    what: String,
+    #[source]
+    source: Option<std::io::Error>,
+}
+
+impl BadOption {
+    /// A value that is wrong, and the system's answer if it gave one.
+    pub fn new(what: String, source: Option<std::io::Error>) -> Self {
+        Self { what, source }
+    }
+}
+
+/// Says what is wrong with an option's value.
+pub fn report_bad_option(what: &str) -> ExitCode {
+    output::tell_plainly(&format_args!("error: {what} (see --help)"));
+    ExitCode::from(BAD_OPTIONS)
+}
+
 /// Says what `error` is about. Help and version are pages and go where they should.
 pub fn report(error: &clap::Error) -> ExitCode {
     match error.kind() {
