@@ -674,6 +674,16 @@ fn output_that_nobody_takes_is_no_crash() {
             assert_eq!(outcome, failed(message), "{arguments:?}");
         }
     }
+    for arguments in [&["help"][..], &["--version"], &["ctl", "--help"], &["help", "run"]] {
+        let mut command = place.command(arguments);
+        let outcome = Running(Some(command.stdout(closed_pipe()).spawn().unwrap())).end();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    for arguments in [&[][..], &["ctl"]] {
+        let mut command = place.command(arguments);
+        let outcome = Running(Some(command.stderr(closed_pipe()).spawn().unwrap())).end();
+        assert_eq!(outcome.code, Some(2), "{arguments:?}");
+    }
     // Nor are errors that nobody wants to read.
     for stderr in [full(), closed_pipe().into()] {
         let mut command = place.command(&["ctl", "--name", "none", "status"]);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""lengths.py <FILES — prints the longest functions and files of the files named on standard input.
+"""lengths.py <FILES — the longest functions and files of those named on standard input; fails if one is too long.
 
 Tests are not counted: #[cfg(test)] modules and files named tests.rs or in a tests directory. Relies on formatted code:
 a function ends at the first line that has its own indentation and a closing brace.
@@ -51,11 +51,13 @@ def functions(path, lines):
 
 
 def report(what, limit, lengths):
+    """Prints the longest, and all that are over the limit; whether there are such."""
     lengths.sort(reverse=True)
     over = sum(length > limit for length, _ in lengths)
     print(f"{what}: {len(lengths)}, longest {lengths[0][0]} lines, {over} over {limit}")
     for length, name in lengths[: max(over, SHOWN)]:
         print(f"  {length:4} {name}")
+    return over > 0
 
 
 def main():
@@ -67,9 +69,9 @@ def main():
             lines = without_tests(file.read().split("\n")[:-1])
         files.append((len(lines), path))
         parts.extend(functions(path, lines))
-    report("files", FILE_LIMIT, files)
-    report("functions", FUNCTION_LIMIT, parts)
+    over = [report("files", FILE_LIMIT, files), report("functions", FUNCTION_LIMIT, parts)]
+    return any(over)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -35,7 +35,7 @@ static void print(const char *name, const void *bytes, size_t size)
 #define END(size) print(label, &value, size); }
 #define NUMBER(name) printf("VIRTIO_GPU_%s %#x\n", #name, (unsigned int)VIRTIO_GPU_##name)
 
-int main(void)
+static void print_common_structs(void)
 {
 	BEGIN(ctrl_hdr)
 		F32(type) F32(flags) F64(fence_id) F32(ctx_id) F8(ring_idx) F8(padding[0]) F8(padding[1])
@@ -66,6 +66,10 @@ int main(void)
 	BEGIN(resource_unmap_blob)
 		HDR F32(resource_id) F32(padding)
 	END(sizeof(value))
+}
+
+static void print_display_structs(void)
+{
 	BEGIN(resource_create_2d)
 		HDR F32(resource_id) F32(format) F32(width) F32(height)
 	END(sizeof(value))
@@ -89,6 +93,10 @@ int main(void)
 			RECT(pmodes[i].r) F32(pmodes[i].enabled) F32(pmodes[i].flags)
 		}
 	END(sizeof(value))
+}
+
+static void print_query_structs(void)
+{
 	BEGIN(get_capset_info)
 		HDR F32(capset_index) F32(padding)
 	END(sizeof(value))
@@ -107,6 +115,10 @@ int main(void)
 	BEGIN(resp_edid)
 		HDR F32(size) F32(padding) F8(edid[0]) F8(edid[1023])
 	END(sizeof(value))
+}
+
+static void print_blob_structs(void)
+{
 	BEGIN(resp_resource_uuid)
 		HDR F8(uuid[0]) F8(uuid[15])
 	END(sizeof(value))
@@ -118,6 +130,10 @@ int main(void)
 		F32(strides[0]) F32(strides[1]) F32(strides[2]) F32(strides[3]) F32(offsets[0])
 		F32(offsets[1]) F32(offsets[2]) F32(offsets[3])
 	END(sizeof(value))
+}
+
+static void print_context_structs(void)
+{
 	BEGIN(ctx_create)
 		HDR F32(nlen) F32(context_init) F8(debug_name[0]) F8(debug_name[63])
 	END(sizeof(value))
@@ -144,10 +160,18 @@ int main(void)
 	BEGIN(resp_map_info)
 		HDR F32(map_info) F32(padding)
 	END(sizeof(value))
+}
+
+static void print_config_struct(void)
+{
 	/* Kernels from 7.2 on know fields after these. */
 	BEGIN(config)
 		F32(events_read) F32(events_clear) F32(num_scanouts) F32(num_capsets)
 	END(offsetof(struct virtio_gpu_config, num_capsets) + 4)
+}
+
+static void print_commands(void)
+{
 	NUMBER(CMD_GET_DISPLAY_INFO);
 	NUMBER(CMD_RESOURCE_CREATE_2D);
 	NUMBER(CMD_RESOURCE_UNREF);
@@ -174,6 +198,10 @@ int main(void)
 	NUMBER(CMD_RESOURCE_UNMAP_BLOB);
 	NUMBER(CMD_UPDATE_CURSOR);
 	NUMBER(CMD_MOVE_CURSOR);
+}
+
+static void print_responses(void)
+{
 	NUMBER(RESP_OK_NODATA);
 	NUMBER(RESP_OK_DISPLAY_INFO);
 	NUMBER(RESP_OK_CAPSET_INFO);
@@ -187,6 +215,10 @@ int main(void)
 	NUMBER(RESP_ERR_INVALID_RESOURCE_ID);
 	NUMBER(RESP_ERR_INVALID_CONTEXT_ID);
 	NUMBER(RESP_ERR_INVALID_PARAMETER);
+}
+
+static void print_lists(void)
+{
 	NUMBER(BLOB_MEM_GUEST);
 	NUMBER(BLOB_MEM_HOST3D);
 	NUMBER(BLOB_MEM_HOST3D_GUEST);
@@ -200,6 +232,10 @@ int main(void)
 	NUMBER(FORMAT_X8B8G8R8_UNORM);
 	NUMBER(FORMAT_A8B8G8R8_UNORM);
 	NUMBER(FORMAT_R8G8B8X8_UNORM);
+}
+
+static void print_features_and_flags(void)
+{
 	NUMBER(F_VIRGL);
 	NUMBER(F_EDID);
 	NUMBER(F_RESOURCE_UUID);
@@ -220,5 +256,19 @@ int main(void)
 	NUMBER(MAP_CACHE_CACHED);
 	NUMBER(MAP_CACHE_UNCACHED);
 	NUMBER(MAP_CACHE_WC);
+}
+
+int main(void)
+{
+	print_common_structs();
+	print_display_structs();
+	print_query_structs();
+	print_blob_structs();
+	print_context_structs();
+	print_config_struct();
+	print_commands();
+	print_responses();
+	print_lists();
+	print_features_and_flags();
 	return 0;
 }
