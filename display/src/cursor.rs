@@ -1,3 +1,5 @@
+//! Cursor images, and where a cursor is.
+
 use std::sync::Arc;
 
 use thiserror::Error;

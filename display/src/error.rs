@@ -1,3 +1,5 @@
+//! Why something cannot be shown.
+
 use thiserror::Error;
 
 use crate::{CursorError, FrameError, MAX_SCANOUTS, MemoryError, PictureError};

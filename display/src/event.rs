@@ -1,3 +1,5 @@
+//! What a user does to a window.
+
 /// What the user did to a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

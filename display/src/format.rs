@@ -1,3 +1,5 @@
+//! Pixel formats, and how their bytes become colours.
+
 use std::fmt;
 
 /// The 32-bit pixel formats a scanout can have, named as in `drm_fourcc.h`.

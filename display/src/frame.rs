@@ -1,3 +1,5 @@
+//! A frame: memory with a layout, checked once against each other.
+
 use std::sync::Arc;
 
 use thiserror::Error;

@@ -1,3 +1,5 @@
+//! Rectangles, and the parts of a frame that changed.
+
 /// A rectangle in pixels, the origin at the top left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rect {

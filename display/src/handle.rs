@@ -1,3 +1,5 @@
+//! What other threads see of a display.
+
 use std::sync::Arc;
 
 use crate::headless::Headless;

@@ -1,3 +1,5 @@
+//! How a display is opened.
+
 use std::fmt;
 use std::str::FromStr;
 

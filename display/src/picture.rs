@@ -1,3 +1,5 @@
+//! A copy of a frame's pixels, for screenshots and comparisons; PNG.
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

@@ -1,3 +1,5 @@
+//! The display itself, on the thread that owns the window system.
+
 use std::sync::Arc;
 
 use crate::handle::Inner;

@@ -1,3 +1,5 @@
+//! What a scanout has shown, how often and how lately.
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

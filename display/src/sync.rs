@@ -1,3 +1,5 @@
+//! Locks that outlive a thread that panicked.
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks. What a panicking thread left behind is still consistent here: no critical section of this

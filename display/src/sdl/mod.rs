@@ -3,6 +3,10 @@
 //! [`Shared`] is what other threads see: they note what changed and wake the presenter, which owns
 //! everything of SDL's and stays on one thread. It sleeps in the kernel until there is an event or
 //! something to show.
+//!
+//! When an X server goes away, Xlib ends the process by `exit(1)` (its I/O error handler must not
+//! return, and SDL 2 leaves the default): destructors do not run, and nothing here can be said to
+//! the user but Xlib's own line. What the process held must therefore be safe to lose at any time.
 
 mod ffi;
 mod shared;

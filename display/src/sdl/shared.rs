@@ -1,3 +1,5 @@
+//! What other threads note for the presenter, and how they wake it.
+
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

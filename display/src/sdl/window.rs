@@ -1,3 +1,5 @@
+//! One scanout's window: its texture, cursor, title and size.
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
