@@ -166,6 +166,31 @@ fn slow_answers_share_one_time_limit() {
     assert!(took > Duration::from_secs(5) && took < Duration::from_secs(7), "{took:?}");
 }
 
+#[test]
+fn a_backend_that_cannot_be_reset_serves_one_driver() {
+    for (misdeed, served) in [(Misdeed::NoReset, 1), (Misdeed::None, 3)] {
+        let foreign = Foreign::start(misdeed, 0);
+        let choice = BackendChoice::Socket(foreign.path.clone());
+        let mut device = Device::with_backend(&["64x48"], choice);
+        let mut driver = device.driver.take().unwrap();
+        for _ in 0..served {
+            driver.start(u64::MAX).unwrap();
+            device.wait_for_state(State::Running);
+            driver.reset(TIMEOUT).unwrap();
+            device.wait_for_state(State::Waiting);
+        }
+        if misdeed == Misdeed::None {
+            device.stop().unwrap();
+        } else {
+            driver.start(u64::MAX).unwrap();
+            let line = line(&device.join().unwrap_err());
+            assert!(line.contains("cannot be reset"), "{line}");
+            assert!(line.contains("start the backend and the device again"), "{line}");
+        }
+        foreign.join();
+    }
+}
+
 /// The error and its causes on one line, as the command line prints them.
 fn line(error: &AdapterError) -> String {
     let mut line = error.to_string();

@@ -37,6 +37,12 @@ pub enum FrontEndError {
     /// The backend lacks something every GPU backend has.
     #[error("the GPU backend does not offer {0}, which is needed")]
     Missing(&'static str),
+    /// A driver comes after another, whose resources the backend cannot be made to forget.
+    #[error(
+        "the GPU backend cannot be reset (vhost-user RESET_DEVICE) and serves one driver only; \
+         start the backend and the device again"
+    )]
+    OneDriverOnly,
     /// The system refused.
     #[error("cannot set up the connection to the GPU backend")]
     Io(#[from] io::Error),
@@ -60,6 +66,8 @@ pub struct FrontEnd {
     features: u64,
     protocol: VhostUserProtocolFeatures,
     started: Vec<Ring>,
+    /// A driver has used the device since it was last reset.
+    used: bool,
 }
 
 /// A ring the backend serves. The eventfds live as long as it does.
@@ -99,7 +107,7 @@ impl FrontEnd {
             requests.expect_acknowledgements();
         }
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
-        Ok(Self { requests, features, protocol, started: Vec::new() })
+        Ok(Self { requests, features, protocol, started: Vec::new(), used: false })
     }
 
     /// Gives the backend its end of the display socket, whose other end must be served already.
@@ -142,6 +150,10 @@ impl FrontEnd {
         memory: MemoryWindow<'_>,
         queues: &[(u16, QueueInfo)],
     ) -> Result<&[Ring], FrontEndError> {
+        // What the driver before has left would collide with the numbers this one gives.
+        if std::mem::replace(&mut self.used, true) {
+            return Err(FrontEndError::OneDriverOnly);
+        }
         self.requests.begin_step();
         // The window is all the memory there is: for the backend, its addresses are physical.
         let accepted = features & !(1 << VIRTIO_F_ACCESS_PLATFORM)
@@ -169,6 +181,7 @@ impl FrontEnd {
             self.requests
                 .tell(Request::ResetDevice, &[0_u8; 0], &[])
                 .map_err(failed("RESET_DEVICE"))?;
+            self.used = false;
         }
         Ok(())
     }
