@@ -5,5 +5,8 @@ pub mod backend;
 pub mod control;
 pub mod driver;
 pub mod gpu;
+mod one_line;
 pub mod sync;
 pub mod vhost_gpu;
+
+pub use one_line::one_line;
