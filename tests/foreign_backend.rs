@@ -22,6 +22,7 @@ use virtio_loopback_gpu::adapter::{
     Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, GpuDriver};
+use virtio_loopback_gpu::one_line;
 use virtio_loopback_gpu::sync::lock;
 use virtio_loopback_gpu::vhost_gpu::message::{DmabufScanout, Scanout, Update, request};
 use virtio_loopback_gpu::vhost_gpu::{Channel, ChannelError};
@@ -183,23 +184,12 @@ fn a_backend_that_cannot_be_reset_serves_one_driver() {
             device.stop().unwrap();
         } else {
             driver.start(u64::MAX).unwrap();
-            let line = line(&device.join().unwrap_err());
+            let line = one_line(&device.join().unwrap_err());
             assert!(line.contains("cannot be reset"), "{line}");
             assert!(line.contains("start the backend and the device again"), "{line}");
         }
         foreign.join();
     }
-}
-
-/// The error and its causes on one line, as the command line prints them.
-fn line(error: &AdapterError) -> String {
-    let mut line = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        line += &format!(": {cause}");
-        source = cause.source();
-    }
-    line
 }
 
 #[test]
@@ -209,7 +199,7 @@ fn a_child_that_fails_at_once_is_told_of_with_its_status() {
         let begun = Instant::now();
         let error = life(BackendChoice::Child { program: program.into(), arguments }).unwrap_err();
         assert!(matches!(error, AdapterError::BackendNotReady(_)), "{error:?}");
-        let line = line(&error);
+        let line = one_line(&error);
         assert!(line.contains(status) && !line.contains('\n'), "{line}");
         assert!(begun.elapsed() < Duration::from_secs(2));
     }
@@ -217,7 +207,7 @@ fn a_child_that_fails_at_once_is_told_of_with_its_status() {
     let program = common::program();
     let error =
         life(BackendChoice::Child { program, arguments: vec!["--nonsense".into()] }).unwrap_err();
-    assert!(line(&error).contains("exit status: 2"), "{error:?}");
+    assert!(one_line(&error).contains("exit status: 2"), "{error:?}");
 }
 
 #[test]
@@ -252,7 +242,7 @@ fn a_child_that_cannot_be_started_is_told_of_with_its_path() {
             AdapterError::Process(BackendProcessError::Start { program: path, .. })
                 if path.as_path() == Path::new(program)
         );
-        assert!(start && line(&error).contains(program), "{error:?}");
+        assert!(start && one_line(&error).contains(program), "{error:?}");
     }
 }
 
@@ -261,10 +251,10 @@ fn nobody_at_the_socket_is_told_of_with_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gpu.sock");
     let error = life(BackendChoice::Socket(path.clone())).unwrap_err();
-    assert!(line(&error).contains(path.to_str().unwrap()), "{error:?}");
+    assert!(one_line(&error).contains(path.to_str().unwrap()), "{error:?}");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let error = life(BackendChoice::Socket(path)).unwrap_err();
-    assert!(line(&error).contains("Connection refused"), "{error:?}");
+    assert!(one_line(&error).contains("Connection refused"), "{error:?}");
 }
 
 /// A device on a foreign backend that has shown 8 × 6 pixels of one colour.
@@ -341,7 +331,7 @@ fn a_broken_display_protocol_ends_the_device_and_keeps_the_picture() {
         ),
         "{error:?}"
     );
-    assert!(line(&error).contains("request 7 announces 4096 bytes"), "{}", line(&error));
+    assert!(one_line(&error).contains("request 7 announces 4096 bytes"), "{}", one_line(&error));
     assert_last_picture(&device);
     foreign.join();
 }

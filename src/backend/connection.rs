@@ -18,6 +18,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use super::device::Device;
+use crate::one_line;
 use crate::vhost_gpu::{Channel, ChannelError};
 
 /// Front-end request `GPU_SET_SOCKET`.
@@ -107,7 +108,7 @@ impl Connection {
                 | VhostUserError::InvalidParam
                 | VhostUserError::InvalidOperation(_)),
             ) => {
-                log::warn!("a request of the front-end is refused: {error}");
+                log::warn!("a request of the front-end is refused: {}", one_line(&error));
                 Ok(Message::Handled)
             }
             Err(error) => Err(ConnectionError::Request(error)),

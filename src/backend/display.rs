@@ -4,7 +4,6 @@
 //! other gets the pixels in `UPDATE` messages. Without a front-end the device goes on unseen.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -18,6 +17,7 @@ use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
     self, CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
 };
+use crate::one_line;
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
 };
@@ -77,7 +77,7 @@ impl DisplayClient {
                 Ok(()) => self.client = Some(client),
                 Err(error) => log::error!("the display socket cannot be waited for: {error}"),
             },
-            Err(error) => log::error!("{}", Chain(&error)),
+            Err(error) => log::error!("{}", one_line(&error)),
         }
     }
 
@@ -191,7 +191,7 @@ impl DisplayClient {
                 match &error {
                     // As all displays do in the end.
                     ClientError::Channel(ChannelError::Closed) => log::info!("the display closed"),
-                    error => log::error!("the display is lost: {}", Chain(error)),
+                    error => log::error!("the display is lost: {}", one_line(error)),
                 }
                 self.disconnect();
                 None
@@ -340,19 +340,4 @@ impl Display for DisplayClient {
 
 fn cursor_pos(scanout_id: u32, position: CursorPosition) -> CursorPos {
     CursorPos { scanout_id, x: position.x.cast_unsigned(), y: position.y.cast_unsigned() }
-}
-
-/// An error with its causes on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }

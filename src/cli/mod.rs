@@ -18,6 +18,7 @@ use virtio_loopback_display as display;
 use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
+use virtio_loopback_gpu::one_line;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
 #[derive(Debug, Parser)]
@@ -69,7 +70,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&one_line(&error));
+            output::complain(&one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -89,17 +90,6 @@ impl Cli {
         let text = format!("a device has at most {MAX_SCANOUTS} scanouts");
         Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text))
     }
-}
-
-/// What failed, and why. Some errors print their cause as their own text.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !line.ends_with(&cause) {
-            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
-        }
-    }
-    line.replace('\n', " ")
 }
 
 fn start_log(verbose: u8) {
