@@ -8,5 +8,6 @@ pub mod gpu;
 mod one_line;
 pub mod sync;
 pub mod vhost_gpu;
+mod vhost_user;
 
 pub use one_line::one_line;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use backend::{Foreign, Misdeed, sealed};
 use common::{Device, TIMEOUT};
-use virtio_loopback_display::{Backend, Options, Presenter, Signal};
+use virtio_loopback_display::{DisplayKind, Options, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, BackendProcessError, DisplayServerError, Modes,
     Shared, State,
@@ -42,7 +42,7 @@ fn life_of(
     (stop, stopped): (UnixStream, UnixStream),
 ) -> Result<(), AdapterError> {
     let (presenter, display) =
-        Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+        Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
     let options = adapter::Options { name: "test".into(), modes: Modes::new(Vec::new()), backend };
     let mut made = None;
     let mut adapter = Adapter::start(&options, display, shared, stopped.into(), |config| {

@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use loopback_driver_glue::{MemoryWindow, QueueInfo};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
+use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -16,8 +17,9 @@ use super::requests::{
 use crate::gpu::wire;
 use crate::vhost_gpu::ChannelError;
 
-/// Ring features that the module's shadow virtqueues carry (bits 28, 29 and 32).
-const RING_FEATURES: u64 = 1 << 28 | 1 << 29 | 1 << 32;
+/// Ring features that the module's shadow virtqueues carry.
+const RING_FEATURES: u64 =
+    1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_F_VERSION_1;
 /// Feature bits of the device itself that the adapter knows: VIRGL, EDID, RESOURCE_UUID,
 /// RESOURCE_BLOB and CONTEXT_INIT. Later ones may come with config space fields.
 const DEVICE_FEATURES: u64 = (1 << 5) - 1;

@@ -15,7 +15,8 @@ use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
-    self, CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
+    self, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory, Rect,
+    ScanoutSource,
 };
 use crate::one_line;
 use crate::vhost_gpu::message::{
@@ -264,21 +265,23 @@ impl DisplayClient {
 }
 
 impl Display for DisplayClient {
-    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
-        let bytes = self.with_client(Client::display_info).ok_or(DisplayError::Unknown)?;
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError> {
+        let bytes = self.with_client(Client::display_info).ok_or(DisplayQueryError::Unknown)?;
         wire::RespDisplayInfo::read_from_bytes(&bytes)
             .map(|reply| reply.pmodes)
-            .map_err(|_| DisplayError::Unknown)
+            .map_err(|_| DisplayQueryError::Unknown)
     }
 
-    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError> {
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayQueryError> {
         if !self.has(F_EDID) {
-            return Err(DisplayError::Unknown);
+            return Err(DisplayQueryError::Unknown);
         }
-        let bytes = self.with_client(|client| client.edid(scanout)).ok_or(DisplayError::Unknown)?;
-        let reply = wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayError::Unknown)?;
-        let size = usize::try_from(reply.size.get()).map_err(|_| DisplayError::Unknown)?;
-        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayError::Unknown)
+        let bytes =
+            self.with_client(|client| client.edid(scanout)).ok_or(DisplayQueryError::Unknown)?;
+        let reply =
+            wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayQueryError::Unknown)?;
+        let size = usize::try_from(reply.size.get()).map_err(|_| DisplayQueryError::Unknown)?;
+        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayQueryError::Unknown)
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
@@ -321,7 +324,7 @@ impl Display for DisplayClient {
         }
     }
 
-    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage) {
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap) {
         let pos = cursor_pos(scanout, position);
         let update = CursorUpdate { pos, hot_x: image.hot_x, hot_y: image.hot_y };
         let _ = self.with_client(|client| client.cursor_update(update, &image.pixels));

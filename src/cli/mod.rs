@@ -164,13 +164,13 @@ impl DeviceOptions {
         let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
             .iter()
             .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        let backend = match self.display {
-            Some(DisplayChoice::Sdl) => display::Backend::Sdl,
-            Some(DisplayChoice::Headless) => display::Backend::Headless,
-            None if desktop => display::Backend::Sdl,
-            None => display::Backend::Headless,
+        let kind = match self.display {
+            Some(DisplayChoice::Sdl) => display::DisplayKind::Sdl,
+            Some(DisplayChoice::Headless) => display::DisplayKind::Headless,
+            None if desktop => display::DisplayKind::Sdl,
+            None => display::DisplayKind::Headless,
         };
-        display::Options::new(backend, &self.name)
+        display::Options::new(kind, &self.name)
     }
 }
 

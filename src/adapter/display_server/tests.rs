@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use loopback_driver_glue::MemoryWindow;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter, Signal};
+use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter, Signal};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{DisplayServer, DisplayServerError, MAX_BAD_REQUESTS};
@@ -39,7 +39,7 @@ struct Backdoor {
 impl Backdoor {
     fn open() -> Self {
         let (presenter, display) =
-            Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+            Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
         let window = memfd("driver", WINDOW, SealFlags::SHRINK);
         let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
