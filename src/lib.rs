@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod backend;
 pub mod control;
 pub mod driver;
+pub mod features;
 pub mod gpu;
 mod one_line;
 pub mod sync;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -158,12 +158,12 @@ fn failed(message: &str) -> Outcome {
 #[test]
 fn bad_options_are_one_line_and_exit_code_2() {
     let place = Place::new();
-    let run = "; see virtio-loopback-gpu run --help";
-    let sizes = "sizes go from 16x16 to 16384x16384, rates from 1 to 240; see --help";
-    let no_size = "is not a size: write it as 1280x720 or 1280x720@60; see --help";
-    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores; see --help";
+    let run = " (see virtio-loopback-gpu run --help)";
+    let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192; rates go from 1 to 240 (see --help)";
+    let no_size = "is not a size: write it as 1280x720 or 1280x720@60 (see --help)";
+    let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores (see --help)";
     for (arguments, message) in [
-        (&["nonsense"][..], "unrecognized subcommand 'nonsense'; see virtio-loopback-gpu --help".into()),
+        (&["nonsense"][..], "unrecognized subcommand 'nonsense' (see virtio-loopback-gpu --help)".into()),
         (&["run", "--nonsense"], format!("unexpected argument '--nonsense' found{run}")),
         (
             &["run", "--scanouts", "1x1"],
@@ -183,12 +183,12 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
         (
             &["demo", "--display", "crt"],
-            "invalid value 'crt' for '--display <DISPLAY>' [possible values: sdl, headless]; see --help".into(),
+            "invalid value 'crt' for '--display <DISPLAY>' [possible values: sdl, headless] (see --help)".into(),
         ),
         (
             &["demo", "--screenshot", "x.png"],
-            "the following required arguments were not provided: --frames <FRAMES>; \
-             see virtio-loopback-gpu demo --help".into(),
+            "the following required arguments were not provided: --frames <FRAMES> \
+             (see virtio-loopback-gpu demo --help)".into(),
         ),
         (
             &["run", "--backend", "x", "--render", "2d"],
@@ -196,21 +196,21 @@ fn bad_options_are_one_line_and_exit_code_2() {
         ),
         (
             &["ctl", "screenshot"],
-            "the following required arguments were not provided: <PATH>; \
-             see virtio-loopback-gpu ctl screenshot --help".into(),
+            "the following required arguments were not provided: <PATH> \
+             (see virtio-loopback-gpu ctl screenshot --help)".into(),
         ),
         (
             &["ctl", "screenshot", "x.png", "--scanout", "16"],
-            "invalid value '16' for '--scanout <SCANOUT>': 16 is not in 0..16; see --help".into(),
+            "invalid value '16' for '--scanout <SCANOUT>': 16 is not in 0..16 (see --help)".into(),
         ),
         (
             &["backend", "--fd", "3", "--socket-path", "x"],
-            "the argument '--fd <FD>' cannot be used with '--socket-path <PATH>'; \
-             see virtio-loopback-gpu backend --help".into(),
+            "the argument '--fd <FD>' cannot be used with '--socket-path <PATH>' \
+             (see virtio-loopback-gpu backend --help)".into(),
         ),
     ] {
         let outcome = place.run(arguments);
-        let stderr = format!("virtio-loopback-gpu: {message}\n");
+        let stderr = format!("error: {message}\n");
         assert_eq!(outcome, Outcome { code: Some(2), stdout: String::new(), stderr }, "{arguments:?}");
     }
     let many = [&["run"][..], &["--scanout", "64x48"].repeat(17)].concat();
@@ -254,20 +254,38 @@ fn a_missing_module_is_one_line() {
 #[test]
 fn what_is_not_there_is_told_of_on_one_line() {
     let place = Place::new();
-    let nobody = "no device named \"gpu0\" is running: start one with `run --name gpu0`";
+    let nobody = |name: &str, place: &str, elsewhere: &str| {
+        failed(&format!(
+            "no device named {name:?} is running in {place} ({elsewhere}): \
+             start one with `run --name {name}`"
+        ))
+    };
+    let sockets = place.sockets();
+    let nobody_here =
+        nobody("gpu0", sockets.to_str().unwrap(), "root's are in /run/virtio-loopback-gpu");
     for request in [&["ctl", "status"][..], &["ctl", "quit"], &["ctl", "screenshot", "x.png"]] {
-        assert_eq!(place.run(request), failed(nobody));
+        assert_eq!(place.run(request), nobody_here);
+    }
+    let mut command = place.command(&["ctl", "--name", "no-such-device", "status"]);
+    let outcome = Running(Some(command.env_remove("XDG_RUNTIME_DIR").spawn().unwrap())).end();
+    if rustix::process::geteuid().is_root() {
+        let elsewhere = "other users' are in their $XDG_RUNTIME_DIR";
+        assert_eq!(outcome, nobody("no-such-device", "/run/virtio-loopback-gpu", elsewhere));
     }
     let socket = place.path("gpu.sock");
     let socket = socket.to_str().unwrap();
+    let connect = || place.run(&["demo", "--display", "headless", "--backend", socket]);
     let missing = format!(
-        "cannot connect to a GPU backend at {socket} (start one there first): \
+        "cannot connect to a GPU backend at {socket} (nothing is there: is the backend running?): \
          No such file or directory (os error 2)"
     );
-    assert_eq!(
-        place.run(&["demo", "--display", "headless", "--backend", socket]),
-        failed(&missing)
+    assert_eq!(connect(), failed(&missing));
+    drop(UnixListener::bind(socket).unwrap());
+    let stale = format!(
+        "cannot connect to a GPU backend at {socket} (nobody listens: if it is left over from a \
+         backend that ended, remove it and start another): Connection refused (os error 111)"
     );
+    assert_eq!(connect(), failed(&stale));
     let closed = "file descriptor 77 is not open: pass one that is";
     assert_eq!(place.run(&["demo", "--display", "headless", "--ready-fd", "77"]), failed(closed));
     assert_eq!(place.run(&["backend", "--fd", "77"]), failed(closed));
@@ -347,6 +365,7 @@ fn a_running_device_answers_ctl() {
     assert_eq!(status["pid"], demo.child().id());
     assert_eq!(status["state"], "running");
     assert_eq!(status["driver_features"], "0x13000000e");
+    assert_eq!(status["driver_feature_names"][0], "EDID");
     assert_eq!(status["nodes"], serde_json::json!([]));
     assert!(is_alive(status["backend_pid"].as_i64().unwrap() as i32));
     assert!(status["transport"]["kicks"].as_u64().unwrap() > 0);
@@ -364,6 +383,9 @@ fn a_running_device_answers_ctl() {
     let text = place.run(&["ctl", "status"]).stdout;
     assert!(text.starts_with("gpu0: running, version "), "{text}");
     assert!(text.contains("scanout 1 live, 64x48 XR24"), "{text}");
+    let features = "  driver    features EDID, RESOURCE_UUID, RESOURCE_BLOB, \
+                    INDIRECT_DESC, EVENT_IDX, VERSION_1\n";
+    assert!(text.contains(features), "{text}");
     let saved = place.run(&["ctl", "screenshot", "second.png", "--scanout", "1"]);
     assert_eq!(saved, Outcome { code: Some(0), stdout: String::new(), stderr: String::new() });
     let (width, height, pixels) = png(&place.path("second.png"));
@@ -388,6 +410,44 @@ fn a_running_device_answers_ctl() {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
     assert!(!is_alive(backend));
     assert!(!place.sockets().join("gpu0.sock").exists());
+}
+
+#[test]
+fn without_a_desktop_a_line_says_so() {
+    let place = Place::new();
+    let outcome = place.run(&["demo", "--frames", "1", "--scanout", "64x48"]);
+    let line = "virtio-loopback-gpu: no desktop found (neither WAYLAND_DISPLAY nor DISPLAY is set): \
+                headless\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), line));
+}
+
+#[test]
+fn warnings_are_plain_and_verbose_lines_tell_the_steps() {
+    let place = Place::new();
+    let demo = ["demo", "--display", "headless", "--frames", "1", "--scanout", "64x48"];
+    let run = |more: &[&str]| {
+        let mut command = place.command(&[&demo[..], &["--ready-fd", "1"], more].concat());
+        Running(Some(command.stdout(full()).spawn().unwrap())).end().stderr
+    };
+    let warning = "--ready-fd cannot be written: No space left on device (os error 28)";
+    let plain = run(&[]);
+    let first = format!("virtio-loopback-gpu: warning: {warning}");
+    assert_eq!(plain.lines().next(), Some(first.as_str()));
+    let verbose = run(&["-v"]);
+    let steps = [
+        "adapter::device] GPU backend: pid ",
+        "adapter::device] device: offers EDID, RESOURCE_UUID, RESOURCE_BLOB, ",
+        "adapter::event_loop] driver: features ok: EDID, RESOURCE_UUID, RESOURCE_BLOB, ",
+        "adapter::event_loop] driver: ok, its queues run",
+        warning,
+    ];
+    let mut lines = verbose.lines();
+    for step in steps {
+        assert!(
+            lines.any(|line| line.starts_with('[') && line.contains(step)),
+            "{step}: {verbose}"
+        );
+    }
 }
 
 #[test]
@@ -620,11 +680,12 @@ fn the_backend_program_follows_the_conventions() {
     assert!(!socket.exists());
     // What is there is not taken away.
     std::fs::write(&socket, "somebody's").unwrap();
-    let message = "gpu.sock exists already: remove it if no backend listens there, \
-                   or choose another path";
+    let message = "gpu.sock exists already: remove it if it is left over from a backend that \
+                   ended, or choose another path";
     assert_eq!(place.run(&["backend", "--socket-path", "gpu.sock"]), failed(message));
     assert_eq!(std::fs::read(&socket).unwrap(), b"somebody's");
-    let message = "cannot listen on nowhere/gpu.sock: No such file or directory (os error 2)";
+    let message = "cannot listen on nowhere/gpu.sock (make its directory first): \
+                   No such file or directory (os error 2)";
     assert_eq!(place.run(&["backend", "--socket-path", "nowhere/gpu.sock"]), failed(message));
 }
 

@@ -5,9 +5,9 @@
 # shellcheck disable=SC2034
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
 
-# What its tests need besides: an X server, and GL in software.
+# What its tests need besides: an X server, GL in software, and somebody who reads EDIDs.
 # shellcheck disable=SC2034
-TEST_PACKAGES=(xvfb libgl1-mesa-dri)
+TEST_PACKAGES=(xvfb libgl1-mesa-dri edid-decode)
 
 # is_installed PACKAGE
 is_installed() { [[ $(dpkg-query -Wf '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }

@@ -37,7 +37,7 @@ pub enum BackendProcessError {
         source: io::Error,
     },
     /// Nobody listens.
-    #[error("cannot connect to a GPU backend at {} (start one there first)", path.display())]
+    #[error("cannot connect to a GPU backend at {}{}", path.display(), connect_advice(source))]
     Connect {
         /// Socket asked for.
         path: PathBuf,
@@ -45,6 +45,19 @@ pub enum BackendProcessError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What to do about a backend that cannot be reached, in brackets.
+fn connect_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => " (nothing is there: is the backend running?)",
+        io::ErrorKind::ConnectionRefused => {
+            " (nobody listens: if it is left over from a backend that ended, remove it and start \
+             another)"
+        }
+        io::ErrorKind::PermissionDenied => " (run as the user of the backend, or as root)",
+        _ => "",
+    }
 }
 
 /// How long a child may take to end when asked to. It holds nothing that a kill would lose, and a

@@ -21,6 +21,7 @@ use super::event_loop::{self, Ends, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
 use super::modes::Modes;
 use super::scanouts::{ScanoutError, ScanoutMemory};
+use crate::features::Features;
 use crate::gpu::wire;
 use crate::one_line;
 use crate::sync::lock;
@@ -194,6 +195,11 @@ impl Adapter {
                 return Err(backend.status().map_or(error, AdapterError::BackendNotReady));
             }
         };
+        match backend.id() {
+            Some(pid) => log::info!("GPU backend: pid {pid}"),
+            None => log::info!("GPU backend: connected"),
+        }
+        log::info!("device: offers {}", Features(config.features));
         let transport = create(&config)?;
         let memory = ScanoutMemory::new(transport.memory()).map_err(AdapterError::Memory)?;
         let (ours, theirs) = UnixStream::pair()?;

@@ -1,16 +1,19 @@
-//! The EDID a scanout shows to the driver (VESA E-EDID 1.4, base block only).
+//! The EDID a scanout shows to the driver: a VESA E-EDID 1.4 base block, and for modes that its
+//! detailed timing cannot express a DisplayID 1.3 extension.
+//!
+//! Linux reads both in `drm_edid.c` and `drm_displayid.c`; all of 6.1 to 7.2 know the type I timing.
 
 use crate::gpu::wire::MAX_EDID;
 
-/// Bytes of the base block.
-pub const EDID_LENGTH: usize = 128;
+/// Bytes of a block.
+pub const BLOCK_LENGTH: usize = 128;
 
 /// What an EDID says about a scanout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Monitor {
-    /// Preferred width in pixels, at most 4095 (a field of 12 bits).
+    /// Preferred width in pixels, 1 to 65536.
     pub width: u32,
-    /// Preferred height in pixels, at most 4095.
+    /// Preferred height in pixels, 1 to 65536.
     pub height: u32,
     /// Frames per second of the preferred mode.
     pub refresh: u32,
@@ -20,19 +23,75 @@ pub struct Monitor {
     pub serial: u32,
 }
 
-const _: () = assert!(EDID_LENGTH <= MAX_EDID);
+const _: () = assert!(2 * BLOCK_LENGTH <= MAX_EDID);
 
-/// Largest number a detailed timing can express.
-pub const MAX_TIMING: u32 = 4095;
+/// Largest number of the 12 bits that a detailed timing has for sizes.
+const MAX_DETAILED: u32 = 0xfff;
 
 /// Blanking after each line and frame, as reduced blanking has it: virtual, but a plausible clock.
 const HORIZONTAL_BLANK: u32 = 160;
 const VERTICAL_BLANK: u32 = 31;
+/// Pixels from the end of a line to its sync pulse, and of the pulse.
+const HORIZONTAL_SYNC: (u32, u32) = (48, 32);
+/// The same in lines.
+const VERTICAL_SYNC: (u32, u32) = (3, 5);
 
-/// The base block for `monitor`. Numbers beyond their field are cut to its largest value.
+/// The EDID of `monitor`: one block, or two.
 #[must_use]
-pub fn base_block(monitor: &Monitor) -> [u8; EDID_LENGTH] {
-    let mut bytes = Vec::with_capacity(EDID_LENGTH);
+pub fn edid(monitor: &Monitor) -> Vec<u8> {
+    let timing = Timing::of(monitor);
+    if timing.is_detailed() {
+        return base_block(monitor, &timing, 0).to_vec();
+    }
+    // The base block must have a timing: the largest of the same shape that it can express. The
+    // driver drops it, as it is preferred and not the size it was told of in GET_DISPLAY_INFO.
+    let mut smaller = timing;
+    while !smaller.is_detailed() {
+        smaller = Timing {
+            width: smaller.width.div_ceil(2),
+            height: smaller.height.div_ceil(2),
+            ..timing
+        };
+    }
+    [base_block(monitor, &smaller, 1), displayid_block(monitor, &timing)].concat()
+}
+
+/// A mode with its blanking.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    width: u32,
+    height: u32,
+    refresh: u32,
+}
+
+impl Timing {
+    const fn of(monitor: &Monitor) -> Self {
+        Self { width: monitor.width, height: monitor.height, refresh: monitor.refresh }
+    }
+
+    /// Pixel clock in units of 10 kHz.
+    fn clock(&self) -> u64 {
+        let total =
+            u64::from(self.width + HORIZONTAL_BLANK) * u64::from(self.height + VERTICAL_BLANK);
+        total * u64::from(self.refresh) / 10_000
+    }
+
+    /// Whether a detailed timing of the base block can express it: up to 4095 pixels and 655.35 MHz.
+    fn is_detailed(&self) -> bool {
+        self.width <= MAX_DETAILED
+            && self.height <= MAX_DETAILED
+            && u16::try_from(self.clock()).is_ok()
+    }
+
+    /// Whether [`range_limits`] has room for it.
+    fn is_in_range(&self) -> bool {
+        let lines = u64::from(self.height + VERTICAL_BLANK) * u64::from(self.refresh);
+        (1_000..=255_000).contains(&lines) && self.clock() <= 255_000
+    }
+}
+
+fn base_block(monitor: &Monitor, timing: &Timing, extensions: u8) -> [u8; BLOCK_LENGTH] {
+    let mut bytes = Vec::with_capacity(BLOCK_LENGTH);
     bytes.extend([0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
     bytes.extend(manufacturer(*b"VLG").to_be_bytes());
     bytes.extend(0x0001_u16.to_le_bytes());
@@ -43,17 +102,101 @@ pub fn base_block(monitor: &Monitor) -> [u8; EDID_LENGTH] {
     bytes.extend(SRGB_CHROMATICITY);
     bytes.extend(established_timings(monitor));
     bytes.extend(standard_timings(monitor));
-    bytes.extend(detailed_timing(monitor));
+    bytes.extend(detailed_timing(monitor, timing));
     bytes.extend(text_descriptor(0xfc, b"loopback"));
-    bytes.extend(range_limits());
+    let mode = Timing::of(monitor);
+    bytes.extend(if mode.is_in_range() { range_limits() } else { unused_descriptor() });
     bytes.extend(unused_descriptor());
-    // No extension blocks.
-    bytes.push(0);
-    let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    bytes.push(sum.wrapping_neg());
-    let mut block = [0; EDID_LENGTH];
+    bytes.push(extensions);
+    bytes.push(checksum(&bytes));
+    block(&bytes)
+}
+
+/// A DisplayID 1.3 section (VESA DisplayID 1.3, chapters 3 and 4) in an extension block of the EDID:
+/// the mode, and the blocks a display must have besides.
+fn displayid_block(monitor: &Monitor, timing: &Timing) -> [u8; BLOCK_LENGTH] {
+    let data = [
+        data_block(0x00, 0, &product(monitor)),
+        data_block(0x01, 0, &parameters(monitor)),
+        // Display interface: one link of DisplayPort, version 1.2; RGB of 8 bits; no protection.
+        data_block(0x0f, 0, &[0xa1, 0x12, 0x02, 0, 0, 0, 0, 0, 0, 0]),
+        data_block(0x03, 1, &type_1_timing(timing)),
+    ]
+    .concat();
+    // Version 1.3, bytes of data, a standalone display, no further sections.
+    let mut section = vec![0x13, u8::try_from(data.len()).unwrap_or(u8::MAX), 3, 0];
+    section.extend(data);
+    section.push(checksum(&section));
+    let mut bytes = vec![0x70];
+    bytes.extend(section);
+    bytes.resize(BLOCK_LENGTH - 1, 0);
+    bytes.push(checksum(&bytes));
+    block(&bytes)
+}
+
+fn data_block(tag: u8, revision: u8, payload: &[u8]) -> Vec<u8> {
+    let header = [tag, revision, u8::try_from(payload.len()).unwrap_or(u8::MAX)];
+    [&header, payload].concat()
+}
+
+/// Product identification, as in the base block; no name.
+fn product(monitor: &Monitor) -> Vec<u8> {
+    let mut bytes = b"VLG".to_vec();
+    bytes.extend(0x0001_u16.to_le_bytes());
+    bytes.extend(monitor.serial.to_le_bytes());
+    // Week 0 (unspecified) of 2026, no bytes of name.
+    bytes.extend([0, 26, 0]);
+    bytes
+}
+
+/// Display parameters: size in tenths of a millimetre, pixels, gamma 2.2, 8 bits per colour.
+fn parameters(monitor: &Monitor) -> Vec<u8> {
+    let Monitor { width, height, dpi, .. } = *monitor;
+    let word = |number: u32| u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes();
+    let size = [width, height].map(|pixels| word(millimetres(pixels, dpi).saturating_mul(10)));
+    let hundredths = u64::from(width.max(height)) * 100 / u64::from(width.min(height).max(1));
+    let aspect = u8::try_from(hundredths.saturating_sub(100)).unwrap_or(u8::MAX);
+    let mut bytes = [size, [word(width), word(height)]].as_flattened().as_flattened().to_vec();
+    bytes.extend([0, 120, aspect, 0x77]);
+    bytes
+}
+
+/// In the front porch of a type I timing: the sync pulse is positive.
+const POSITIVE_SYNC: u16 = 1 << 15;
+
+/// A type I detailed timing. Its numbers are stored as one less.
+fn type_1_timing(timing: &Timing) -> Vec<u8> {
+    let clock = u32::try_from(timing.clock()).unwrap_or(u32::MAX).saturating_sub(1);
+    let [low, middle, high, _] = clock.min(0xff_ffff).to_le_bytes();
+    // Preferred, not stereo, progressive, of no listed aspect ratio.
+    let mut bytes = vec![low, middle, high, 0x80 | 8];
+    let word = |number: u32| u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX);
+    let (horizontal_porch, horizontal_width) = HORIZONTAL_SYNC;
+    let (vertical_porch, vertical_width) = VERTICAL_SYNC;
+    for number in [
+        word(timing.width),
+        word(HORIZONTAL_BLANK),
+        word(horizontal_porch) | POSITIVE_SYNC,
+        word(horizontal_width),
+        word(timing.height),
+        word(VERTICAL_BLANK),
+        word(vertical_porch),
+        word(vertical_width),
+    ] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes
+}
+
+/// What makes the sum of `bytes` and itself zero.
+fn checksum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg()
+}
+
+fn block(bytes: &[u8]) -> [u8; BLOCK_LENGTH] {
+    let mut block = [0; BLOCK_LENGTH];
     for (to, from) in block.iter_mut().zip(bytes) {
-        *to = from;
+        *to = *from;
     }
     block
 }
@@ -115,14 +258,12 @@ fn millimetres(pixels: u32, dpi: u32) -> u32 {
     (u64::from(pixels) * 254 / (u64::from(dpi.max(1)) * 10)).try_into().unwrap_or(u32::MAX)
 }
 
-fn detailed_timing(monitor: &Monitor) -> [u8; 18] {
-    let (width, height) = (monitor.width.min(MAX_TIMING), monitor.height.min(MAX_TIMING));
-    let total = u64::from(width + HORIZONTAL_BLANK) * u64::from(height + VERTICAL_BLANK);
+fn detailed_timing(monitor: &Monitor, timing: &Timing) -> [u8; 18] {
+    let Timing { width, height, .. } = *timing;
     // In units of 10 kHz.
-    let clock = total * u64::from(monitor.refresh) / 10_000;
-    let clock = u16::try_from(clock).unwrap_or(u16::MAX).to_le_bytes();
-    let size = [millimetres(width, monitor.dpi), millimetres(height, monitor.dpi)];
-    let [size_x, size_y] = size.map(|size| size.min(MAX_TIMING));
+    let clock = u16::try_from(timing.clock()).unwrap_or(u16::MAX).to_le_bytes();
+    let size = [monitor.width, monitor.height].map(|pixels| millimetres(pixels, monitor.dpi));
+    let [size_x, size_y] = size.map(|size| size.min(MAX_DETAILED));
     let low = |number: u32| number.to_le_bytes()[0];
     let high = |a: u32, b: u32| low(a >> 8 & 0xf) << 4 | low(b >> 8 & 0xf);
     [
@@ -134,10 +275,9 @@ fn detailed_timing(monitor: &Monitor) -> [u8; 18] {
         low(height),
         low(VERTICAL_BLANK),
         high(height, VERTICAL_BLANK),
-        // Sync: 48 pixels front porch, 32 wide; 3 lines front porch, 5 wide.
-        48,
-        32,
-        3 << 4 | 5,
+        low(HORIZONTAL_SYNC.0),
+        low(HORIZONTAL_SYNC.1),
+        low(VERTICAL_SYNC.0 << 4 | VERTICAL_SYNC.1),
         0,
         low(size_x),
         low(size_y),
@@ -158,7 +298,7 @@ fn text_descriptor(tag: u8, text: &[u8]) -> [u8; 18] {
     descriptor
 }
 
-/// 1 to 240 Hz, 1 to 255 kHz, any clock: a virtual monitor takes every mode.
+/// 1 to 240 Hz, 1 to 255 kHz, up to 2550 MHz, the most it can say: a virtual monitor takes every mode.
 fn range_limits() -> [u8; 18] {
     let mut descriptor = [b' '; 18];
     descriptor[..12].copy_from_slice(&[0, 0, 0, 0xfd, 0, 1, 240, 1, 255, 255, 1, b'\n']);
@@ -172,51 +312,4 @@ fn unused_descriptor() -> [u8; 18] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MONITOR: Monitor = Monitor { width: 1280, height: 720, refresh: 60, dpi: 96, serial: 1 };
-
-    #[test]
-    fn sum_is_zero_and_header_is_right() {
-        let block = base_block(&MONITOR);
-        assert_eq!(block.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0);
-        assert_eq!(block[..8], [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
-        // "VLG" as five-bit letters, product 1, serial 1.
-        assert_eq!(block[8..16], [0x59, 0x87, 1, 0, 1, 0, 0, 0]);
-        assert_eq!(block[18..20], [1, 4]);
-    }
-
-    #[test]
-    fn preferred_timing_is_the_mode() {
-        let timing = &base_block(&MONITOR)[54..72];
-        assert_eq!(u32::from(timing[2]) | u32::from(timing[4] >> 4) << 8, 1280);
-        assert_eq!(u32::from(timing[5]) | u32::from(timing[7] >> 4) << 8, 720);
-        let clock = u64::from(u16::from_le_bytes([timing[0], timing[1]])) * 10_000;
-        let (total_x, total_y) = (1280 + 160, 720 + 31);
-        assert_eq!(clock.div_ceil(total_x * total_y), 60);
-    }
-
-    #[test]
-    fn further_modes_fit_the_display() {
-        // 640x480, 800x600; 1024x768 is too high. 1280x720 is byte 129 with 16:9.
-        assert_eq!(base_block(&MONITOR)[35..42], [0b0010_0001, 0, 0, 129, 0xc0, 1, 1]);
-        let large = Monitor { width: 1920, height: 1080, ..MONITOR };
-        let expected = [0b0010_0001, 0b1000, 0, 129, 0xc0, 129, 0, 129, 0x80, 149, 0, 1, 1];
-        assert_eq!(base_block(&large)[35..48], expected);
-        assert_eq!(base_block(&large)[48..54], [179, 0, 209, 0xc0, 1, 1]);
-        let small = Monitor { width: 320, height: 200, ..MONITOR };
-        assert_eq!(base_block(&small)[35..38], [0, 0, 0]);
-        assert_eq!(base_block(&small)[38..54], [1; 16]);
-    }
-
-    #[test]
-    fn numbers_beyond_their_field_are_cut() {
-        let monitor = Monitor { width: 16384, height: 9000, refresh: 240, dpi: 0, ..MONITOR };
-        let block = base_block(&monitor);
-        let timing = &block[54..72];
-        assert_eq!(u32::from(timing[2]) | u32::from(timing[4] >> 4) << 8, 4095);
-        assert_eq!([timing[0], timing[1]], [0xff, 0xff]);
-        assert_eq!(block[21], 255);
-    }
-}
+mod tests;

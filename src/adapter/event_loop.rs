@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loopback_driver_glue::{Event, MemoryWindow, QueueInfo, TransportError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,14 +13,13 @@ use rustix::io::Errno;
 
 use super::device::{Shared, State};
 use super::front_end::{FrontEnd, FrontEndError};
+use super::nodes::{self, Missing, Wait};
+use crate::features::Features;
 use crate::gpu::wire;
 use crate::sync::lock;
 
 /// How long to wait for the end of a backend that has closed its display socket.
 const END_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How often to look whether a driver that runs has made its device nodes, until it has.
-const NODE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +60,9 @@ pub fn run(
 ) -> Result<(), EventLoopError> {
     let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
     let mut announced = false;
+    let mut wait_for_nodes = Wait::new(Instant::now());
     loop {
-        let timeout = lacks_nodes(&lock(shared)).then_some(NODE_INTERVAL);
+        let timeout = wait_for_nodes.timeout(missing(&lock(shared)), Instant::now());
         let woken = wait(&events, ends, timeout)?;
         if woken.stop {
             return Ok(());
@@ -81,6 +81,10 @@ pub fn run(
             && !std::mem::replace(&mut announced, true)
         {
             ready(&nodes);
+        }
+        if let Some(missing) = wait_for_nodes.complaint(Instant::now()) {
+            let parent = lock(shared).transport()?.sysfs_path();
+            log::warn!("{}", nodes::advice(missing, parent.as_deref()));
         }
     }
 }
@@ -121,7 +125,7 @@ fn which_end(ends: &Ends<'_>) -> io::Result<EventLoopError> {
 /// Takes all events of the transport. The lock is never held while the backend is asked.
 fn follow(shared: &Mutex<Shared>, front_end: &mut FrontEnd) -> Result<(), EventLoopError> {
     while let Some(event) = next_event(shared)? {
-        log::debug!("driver: {event:x?}");
+        log_step(&event);
         match event {
             Event::FeaturesOk { features } => lock(shared).driver_features = features,
             Event::DriverOk { features } => start_backend(shared, front_end, features)?,
@@ -135,6 +139,18 @@ fn follow(shared: &Mutex<Shared>, front_end: &mut FrontEnd) -> Result<(), EventL
         }
     }
     Ok(())
+}
+
+fn log_step(event: &Event) {
+    match event {
+        Event::FeaturesOk { features } => {
+            log::info!("driver: features ok: {}", Features(*features));
+        }
+        Event::DriverOk { .. } => log::info!("driver: ok, its queues run"),
+        Event::Reset { .. } => log::info!("driver: reset"),
+        Event::Unbound => log::info!("driver: let go of the device"),
+        Event::ConfigWritten { .. } => log::debug!("driver: {event:x?}"),
+    }
 }
 
 fn next_event(shared: &Mutex<Shared>) -> Result<Option<Event>, TransportError> {
@@ -176,9 +192,13 @@ fn stop_backend(
     Ok(stopped?)
 }
 
-/// Whether a driver runs of which no device nodes are known.
-fn lacks_nodes(shared: &Shared) -> bool {
-    shared.state == State::Running && shared.nodes.is_none()
+/// What the device lacks to be used.
+fn missing(shared: &Shared) -> Option<Missing> {
+    match (shared.state, &shared.nodes) {
+        (State::Running, Some(_)) => None,
+        (State::Running, None) => Some(Missing::Nodes),
+        (State::Starting | State::Waiting, _) => Some(Missing::Driver),
+    }
 }
 
 /// Device nodes that were not known and are there now. A transport without nodes is ready when its
@@ -186,30 +206,18 @@ fn lacks_nodes(shared: &Shared) -> bool {
 fn find_nodes(shared: &Mutex<Shared>) -> Option<Vec<PathBuf>> {
     let parent = {
         let mut shared = lock(shared);
-        if !lacks_nodes(&shared) {
+        if missing(&shared) != Some(Missing::Nodes) {
             return None;
         }
         shared.transport().ok()?.sysfs_path()
     };
     let nodes = match parent {
-        Some(parent) => nodes_in(&parent.join("drm"))?,
+        Some(parent) => nodes::nodes_in(&parent.join("drm"))?,
         None => Vec::new(),
     };
+    for node in &nodes {
+        log::info!("driver: made {}", node.display());
+    }
     lock(shared).nodes = Some(nodes.clone());
     Some(nodes)
-}
-
-/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.
-/// Other entries are names for the same nodes from older times.
-fn nodes_in(directory: &Path) -> Option<Vec<PathBuf>> {
-    let names: Vec<_> = std::fs::read_dir(directory)
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    let node = |prefix| {
-        let name = names.iter().find(|name| name.starts_with(prefix))?;
-        Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists())
-    };
-    Some(vec![node("card")?, node("renderD")?])
 }

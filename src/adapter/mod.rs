@@ -18,6 +18,7 @@ mod front_end;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod modes;
+mod nodes;
 mod replies;
 mod requests;
 mod scanouts;

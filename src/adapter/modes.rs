@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use zerocopy::FromZeros;
 
-use super::edid::{EDID_LENGTH, Monitor, base_block};
+use super::edid::{self, Monitor};
 use crate::gpu::wire::{CtrlHdr, DisplayOne, MAX_SCANOUTS, RespDisplayInfo, RespEdid, RespType};
 
 /// Size and rate of one scanout.
@@ -19,8 +19,9 @@ pub struct Mode {
     pub refresh: u32,
 }
 
-/// Smallest and largest width and height.
-const SIZES: std::ops::RangeInclusive<u32> = 16..=16384;
+/// Smallest and largest width and height: those of the kernel's driver (XRES_MIN and XRES_MAX in
+/// `virtgpu_display.c`), which makes no framebuffer of any other size.
+const SIZES: std::ops::RangeInclusive<u32> = 32..=8192;
 /// Rates that fit a plausible EDID.
 const RATES: std::ops::RangeInclusive<u32> = 1..=240;
 /// Pixels per inch of the physical size in the EDID.
@@ -39,7 +40,7 @@ pub enum ModeError {
     #[error("{0:?} is not a size: write it as 1280x720 or 1280x720@60")]
     Syntax(String),
     /// A number is out of range.
-    #[error("sizes go from {}x{} to {}x{}, rates from {} to {}", SIZES.start(), SIZES.start(), SIZES.end(), SIZES.end(), RATES.start(), RATES.end())]
+    #[error("the kernel's driver takes sizes from {}x{} to {}x{}; rates go from {} to {}", SIZES.start(), SIZES.start(), SIZES.end(), SIZES.end(), RATES.start(), RATES.end())]
     Range,
 }
 
@@ -117,11 +118,13 @@ impl Modes {
         reply.hdr = header(RespType::OkEdid);
         let Some(mode) = self.0.get(scanout as usize) else { return reply };
         let Mode { width, height, refresh } = *mode;
-        let block = base_block(&Monitor { width, height, refresh, dpi: DPI, serial: scanout + 1 });
-        for (to, from) in reply.edid.iter_mut().zip(block) {
+        let monitor = Monitor { width, height, refresh, dpi: DPI, serial: scanout + 1 };
+        let mut size = 0;
+        for (to, from) in reply.edid.iter_mut().zip(edid::edid(&monitor)) {
             *to = from;
+            size += 1;
         }
-        reply.size = (EDID_LENGTH as u32).into();
+        reply.size = size.into();
         reply
     }
 }
@@ -141,7 +144,7 @@ mod tests {
         for text in ["", "800", "800x", "x600", "800x600@", "800x600x2", "-1x2", "8 x 6"] {
             assert_eq!(text.parse::<Mode>(), Err(ModeError::Syntax(text.to_owned())), "{text}");
         }
-        for text in ["15x600", "800x16385", "800x600@0", "800x600@241"] {
+        for text in ["31x600", "800x31", "8193x600", "800x8193", "800x600@0", "800x600@241"] {
             assert_eq!(text.parse::<Mode>(), Err(ModeError::Range), "{text}");
         }
     }
@@ -161,6 +164,8 @@ mod tests {
     fn a_scanout_that_is_not_offered_has_no_edid() {
         let modes = Modes::new(Vec::new());
         assert_eq!((modes.edid(0).size.get(), modes.edid(1).size.get()), (128, 0));
+        let large = Modes::new(vec!["8192x8192@240".parse().unwrap()]).edid(0);
+        assert_eq!((large.size.get(), large.edid[126], large.edid[128]), (256, 1, 0x70));
         assert_eq!(modes.edid(0).hdr.type_.get(), 0x1104);
     }
 }

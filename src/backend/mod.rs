@@ -48,13 +48,13 @@ pub enum Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// Something has the path.
-    #[error("{} exists already: remove it if no backend listens there, or choose another path", path.display())]
+    #[error("{} exists already: remove it if it is left over from a backend that ended, or choose another path", path.display())]
     Exists {
         /// Path asked for.
         path: PathBuf,
     },
     /// The socket cannot be made.
-    #[error("cannot listen on {}", path.display())]
+    #[error("cannot listen on {}{}", path.display(), listen_advice(source))]
     Listen {
         /// Path asked for.
         path: PathBuf,
@@ -68,6 +68,15 @@ pub enum BackendError {
     /// The event loop ended.
     #[error(transparent)]
     Loop(#[from] EventLoopError),
+}
+
+/// What to do about a socket that cannot be made, in brackets.
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => " (make its directory first)",
+        io::ErrorKind::PermissionDenied => " (choose a directory that you may write to)",
+        _ => "",
+    }
 }
 
 /// What `--print-capabilities` prints.

@@ -10,10 +10,14 @@ mod serve;
 mod stop;
 mod usage;
 
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use env_logger::{DEFAULT_FILTER_ENV, Env};
+use log::LevelFilter;
 use virtio_loopback_display as display;
 use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
 use virtio_loopback_gpu::control;
@@ -26,7 +30,7 @@ use virtio_loopback_gpu::one_line;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Say more; twice for every step of the driver. RUST_LOG overrides it.
+    /// Log the backend's and the driver's steps; twice for details. RUST_LOG overrides it.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 }
@@ -70,7 +74,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&one_line(error.as_ref()));
+            output::tell(&one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -98,13 +102,28 @@ fn start_log(verbose: u8) {
         1 => "info",
         _ => "debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
-        .format_timestamp_millis()
-        .init();
+    let mut log = env_logger::Builder::from_env(Env::default().default_filter_or(level));
+    if verbose == 0 && std::env::var_os(DEFAULT_FILTER_ENV).is_none() {
+        // For users: like every other line of the program.
+        log.format(|out, record| {
+            let kind = if record.level() == log::Level::Warn { "warning: " } else { "" };
+            writeln!(out, "virtio-loopback-gpu: {kind}{}", record.args())
+        });
+    }
+    log.format_timestamp_millis().init();
+}
+
+/// How a backend is told to log as much as this process.
+fn verbosity() -> Option<String> {
+    match log::max_level() {
+        LevelFilter::Off | LevelFilter::Error | LevelFilter::Warn => None,
+        LevelFilter::Info => Some("-v".into()),
+        LevelFilter::Debug | LevelFilter::Trace => Some("-vv".into()),
+    }
 }
 
 /// Options that `run` and `demo` share.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct DeviceOptions {
     /// Name of the device: for its window, its control socket and `ctl`.
     #[arg(long, default_value = "gpu0", value_parser = name)]
@@ -117,7 +136,7 @@ struct DeviceOptions {
     display: Option<DisplayChoice>,
     /// Use the GPU backend that listens on this socket instead of starting one.
     #[arg(long, value_name = "SOCKET")]
-    backend: Option<std::path::PathBuf>,
+    backend: Option<PathBuf>,
     /// What the started GPU backend renders.
     #[arg(long, value_enum, default_value = "2d", conflicts_with = "backend")]
     render: Render,
@@ -147,6 +166,17 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 impl DeviceOptions {
+    /// The device in few words, with its nodes.
+    fn summary(&self, nodes: &[PathBuf]) -> String {
+        let mut parts: Vec<_> = nodes.iter().map(|node| node.display().to_string()).collect();
+        parts.extend(self.scanouts.iter().map(ToString::to_string));
+        parts.push(match (&self.backend, self.render) {
+            (Some(socket), _) => format!("backend {}", socket.display()),
+            (None, Render::TwoD) => "renderer 2d".to_owned(),
+        });
+        format!("{}: {}", self.name, parts.join(", "))
+    }
+
     fn modes(&self) -> Modes {
         Modes::new(self.scanouts.clone())
     }
@@ -156,7 +186,8 @@ impl DeviceOptions {
             return Ok(BackendChoice::Socket(path.clone()));
         }
         let Render::TwoD = self.render;
-        let arguments = vec!["--render".into(), "2d".into()];
+        let mut arguments = vec!["--render".into(), "2d".into()];
+        arguments.extend(verbosity());
         Ok(BackendChoice::Child { program: std::env::current_exe()?, arguments })
     }
 
@@ -168,7 +199,12 @@ impl DeviceOptions {
             Some(DisplayChoice::Sdl) => display::DisplayKind::Sdl,
             Some(DisplayChoice::Headless) => display::DisplayKind::Headless,
             None if desktop => display::DisplayKind::Sdl,
-            None => display::DisplayKind::Headless,
+            None => {
+                output::tell(
+                    &"no desktop found (neither WAYLAND_DISPLAY nor DISPLAY is set): headless",
+                );
+                display::DisplayKind::Headless
+            }
         };
         display::Options::new(kind, &self.name)
     }

@@ -14,7 +14,12 @@ pub fn print(text: &dyn fmt::Display) -> Result<()> {
     }
 }
 
-/// Prints one line to standard error; whoever closed it does not want to know.
-pub fn complain(what: &dyn fmt::Display) {
-    let _ = writeln!(io::stderr(), "virtio-loopback-gpu: {what}");
+/// Prints one line of this program to standard error; whoever closed it does not want to know.
+pub fn tell(what: &dyn fmt::Display) {
+    tell_plainly(&format_args!("virtio-loopback-gpu: {what}"));
+}
+
+/// The same without the program's name.
+pub fn tell_plainly(what: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "{what}");
 }

@@ -11,6 +11,7 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError, VirtioLoopba
 
 use super::DeviceOptions;
 use super::fd;
+use super::output;
 use super::serve::serve;
 
 /// Options of `run`.
@@ -41,8 +42,13 @@ impl Announce {
     /// What to call, once, when the device can be used.
     pub fn open(&self, device: &DeviceOptions) -> Result<impl FnMut(&[PathBuf]) + Send + use<>> {
         let mut ready = self.ready_fd.map(fd::inherited).transpose()?.map(File::from);
-        let name = device.name.clone();
+        let device = device.clone();
         Ok(move |nodes: &[PathBuf]| {
+            // Only the kernel's driver makes nodes.
+            if !nodes.is_empty() {
+                output::tell_plainly(&device.summary(nodes));
+            }
+            let name = &device.name;
             let mut line = format!("ready {name}");
             for node in nodes {
                 line += &format!(" {}", node.display());

@@ -8,6 +8,7 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Shared};
 use virtio_loopback_gpu::control::{ControlServer, ScanoutStatus, Status};
+use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
@@ -122,6 +123,7 @@ fn status(name: &str, scanouts: Vec<ScanoutStatus>, shared: &Mutex<Shared>) -> S
         backend_pid: shared.backend_id,
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
+        driver_feature_names: Features(shared.driver_features).names(),
         nodes: shared.nodes.iter().flatten().map(|node| node.display().to_string()).collect(),
         scanouts,
         transport: figures

@@ -17,7 +17,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             // Whoever closed the output does not want the page.
             let _ = error.print();
         }
-        _ => output::complain(&one_line(&error.to_string())),
+        _ => output::tell_plainly(&one_line(&error.to_string())),
     }
     if error.use_stderr() { ExitCode::from(BAD_OPTIONS) } else { ExitCode::SUCCESS }
 }
@@ -28,7 +28,7 @@ fn one_line(text: &str) -> String {
         .split("\n\n")
         .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = paragraphs.next().unwrap_or_default();
-    let mut line = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    let mut line = what;
     let mut help = "--help".to_owned();
     for paragraph in paragraphs {
         if let Some(tip) = paragraph.strip_prefix("tip: ") {
@@ -39,7 +39,7 @@ fn one_line(text: &str) -> String {
             help = command.chain(["--help"]).collect::<Vec<_>>().join(" ");
         }
     }
-    format!("{line}; see {help}")
+    format!("{line} (see {help})")
 }
 
 #[cfg(test)]
@@ -52,8 +52,8 @@ mod tests {
                     Usage: virtio-loopback-gpu run [OPTIONS]\n\nFor more information, try '--help'.\n";
         assert_eq!(
             one_line(text),
-            "unexpected argument '--x' found (a similar one exists: '--y'); \
-             see virtio-loopback-gpu run --help"
+            "error: unexpected argument '--x' found (a similar one exists: '--y') \
+             (see virtio-loopback-gpu run --help)"
         );
     }
 
@@ -63,14 +63,14 @@ mod tests {
                     Usage: virtio-loopback-gpu ctl screenshot <PATH>\n";
         assert_eq!(
             one_line(text),
-            "the following required arguments were not provided: <PATH>; \
-             see virtio-loopback-gpu ctl screenshot --help"
+            "error: the following required arguments were not provided: <PATH> \
+             (see virtio-loopback-gpu ctl screenshot --help)"
         );
     }
 
     #[test]
     fn nothing_is_expected_of_the_text() {
-        assert_eq!(one_line(""), "; see --help");
-        assert_eq!(one_line("error: a\nb"), "a b; see --help");
+        assert_eq!(one_line(""), " (see --help)");
+        assert_eq!(one_line("error: a\nb"), "error: a b (see --help)");
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, MAX_LINE, MAX_PNG, Request, Status, socket_path};
+use super::{Answer, MAX_LINE, MAX_PNG, ROOT_DIRECTORY, Request, Status, directory, socket_path};
 
 /// How long a device may take to answer, and to end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -14,10 +14,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody has the name.
-    #[error("no device named {name:?} is running: start one with `run --name {name}`")]
+    #[error(
+        "no device named {name:?} is running in {} ({}): start one with `run --name {name}`",
+        directory.display(), elsewhere(directory)
+    )]
     NotRunning {
         /// The name asked for.
         name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// The device is somebody else's.
+    #[error("no permission to ask the device at {}: it is another user's", path.display())]
+    NotOurs {
+        /// Its control socket.
+        path: PathBuf,
     },
     /// The device refused.
     #[error("{0}")]
@@ -43,6 +54,15 @@ pub enum ClientError {
     /// The connection failed.
     #[error("the connection to the device failed")]
     Io(#[from] io::Error),
+}
+
+/// Where the devices are that are not in `directory`.
+fn elsewhere(directory: &Path) -> String {
+    if directory == Path::new(ROOT_DIRECTORY) {
+        "other users' are in their $XDG_RUNTIME_DIR".to_owned()
+    } else {
+        format!("root's are in {ROOT_DIRECTORY}")
+    }
 }
 
 /// What the device named `name` is doing.
@@ -83,13 +103,14 @@ pub fn quit(name: &str) -> Result<(), ClientError> {
 }
 
 fn ask(name: &str, request: &Request) -> Result<(Answer, BufReader<UnixStream>), ClientError> {
-    let mut stream =
-        UnixStream::connect(socket_path(name)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NotRunning { name: name.to_owned() }
-            }
-            _ => error.into(),
-        })?;
+    let path = socket_path(name);
+    let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning { name: name.to_owned(), directory: directory() }
+        }
+        io::ErrorKind::PermissionDenied => ClientError::NotOurs { path },
+        _ => error.into(),
+    })?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(request).map_err(io::Error::from)?;
     line.push(b'\n');

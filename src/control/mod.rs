@@ -73,13 +73,16 @@ pub fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && name.len() < 32 && name.chars().all(allowed) && !name.starts_with('.')
 }
 
+/// Directory of the control sockets of root's devices, unless XDG_RUNTIME_DIR says otherwise.
+const ROOT_DIRECTORY: &str = "/run/virtio-loopback-gpu";
+
 /// Directory of the control sockets: `$XDG_RUNTIME_DIR/virtio-loopback-gpu`, or below `/run` for
 /// root without one, or below `/tmp` with the user's number.
 fn directory() -> PathBuf {
     const NAME: &str = "virtio-loopback-gpu";
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(runtime) if !runtime.is_empty() => PathBuf::from(runtime).join(NAME),
-        _ if rustix::process::geteuid().is_root() => PathBuf::from("/run").join(NAME),
+        _ if rustix::process::geteuid().is_root() => PathBuf::from(ROOT_DIRECTORY),
         _ => {
             let user = rustix::process::geteuid().as_raw();
             std::env::temp_dir().join(format!("{NAME}-{user}"))

@@ -20,6 +20,8 @@ pub struct Status {
     pub state: String,
     /// Feature bits the driver accepted, in hexadecimal.
     pub driver_features: String,
+    /// The same by name, the lowest first.
+    pub driver_feature_names: Vec<String>,
     /// Device nodes of the driver.
     pub nodes: Vec<String>,
     /// The scanouts that had a picture.
@@ -57,7 +59,9 @@ impl fmt::Display for Status {
         if let Some(pid) = self.backend_pid {
             writeln!(f, "  backend   pid {pid}")?;
         }
-        writeln!(f, "  driver    features {}", self.driver_features)?;
+        if !self.driver_feature_names.is_empty() {
+            writeln!(f, "  driver    features {}", self.driver_feature_names.join(", "))?;
+        }
         if !self.nodes.is_empty() {
             writeln!(f, "  nodes     {}", self.nodes.join(" "))?;
         }
