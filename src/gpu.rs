@@ -61,7 +61,7 @@ pub mod testing;
 mod tests;
 pub mod wire;
 
-pub use display::{CURSOR_PIXELS, CursorImage, CursorPosition, Display, DisplayError};
+pub use display::{CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError};
 pub use limits::Limits;
 pub use pixels::to_xrgb;
 pub use rect::Rect;

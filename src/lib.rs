@@ -6,5 +6,9 @@ pub mod control;
 pub mod driver;
 pub mod features;
 pub mod gpu;
+mod one_line;
 pub mod sync;
 pub mod vhost_gpu;
+mod vhost_user;
+
+pub use one_line::one_line;

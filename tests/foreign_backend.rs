@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use backend::{Foreign, Misdeed, sealed};
 use common::{Device, TIMEOUT};
-use virtio_loopback_display::{Backend, Options, Presenter, Signal};
+use virtio_loopback_display::{DisplayKind, Options, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, BackendProcessError, DisplayServerError, Modes,
     Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, GpuDriver};
+use virtio_loopback_gpu::one_line;
 use virtio_loopback_gpu::sync::lock;
 use virtio_loopback_gpu::vhost_gpu::message::{DmabufScanout, Scanout, Update, request};
 use virtio_loopback_gpu::vhost_gpu::{Channel, ChannelError};
@@ -41,7 +42,7 @@ fn life_of(
     (stop, stopped): (UnixStream, UnixStream),
 ) -> Result<(), AdapterError> {
     let (presenter, display) =
-        Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+        Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
     let options = adapter::Options { name: "test".into(), modes: Modes::new(Vec::new()), backend };
     let mut made = None;
     let mut adapter = Adapter::start(&options, display, shared, stopped.into(), |config| {
@@ -166,15 +167,29 @@ fn slow_answers_share_one_time_limit() {
     assert!(took > Duration::from_secs(5) && took < Duration::from_secs(7), "{took:?}");
 }
 
-/// The error and its causes on one line, as the command line prints them.
-fn line(error: &AdapterError) -> String {
-    let mut line = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        line += &format!(": {cause}");
-        source = cause.source();
+#[test]
+fn a_backend_that_cannot_be_reset_serves_one_driver() {
+    for (misdeed, served) in [(Misdeed::NoReset, 1), (Misdeed::None, 3)] {
+        let foreign = Foreign::start(misdeed, 0);
+        let choice = BackendChoice::Socket(foreign.path.clone());
+        let mut device = Device::with_backend(&["64x48"], choice);
+        let mut driver = device.driver.take().unwrap();
+        for _ in 0..served {
+            driver.start(u64::MAX).unwrap();
+            device.wait_for_state(State::Running);
+            driver.reset(TIMEOUT).unwrap();
+            device.wait_for_state(State::Waiting);
+        }
+        if misdeed == Misdeed::None {
+            device.stop().unwrap();
+        } else {
+            driver.start(u64::MAX).unwrap();
+            let line = one_line(&device.join().unwrap_err());
+            assert!(line.contains("cannot be reset"), "{line}");
+            assert!(line.contains("start the backend and the device again"), "{line}");
+        }
+        foreign.join();
     }
-    line
 }
 
 #[test]
@@ -184,7 +199,7 @@ fn a_child_that_fails_at_once_is_told_of_with_its_status() {
         let begun = Instant::now();
         let error = life(BackendChoice::Child { program: program.into(), arguments }).unwrap_err();
         assert!(matches!(error, AdapterError::BackendNotReady(_)), "{error:?}");
-        let line = line(&error);
+        let line = one_line(&error);
         assert!(line.contains(status) && !line.contains('\n'), "{line}");
         assert!(begun.elapsed() < Duration::from_secs(2));
     }
@@ -192,7 +207,7 @@ fn a_child_that_fails_at_once_is_told_of_with_its_status() {
     let program = common::program();
     let error =
         life(BackendChoice::Child { program, arguments: vec!["--nonsense".into()] }).unwrap_err();
-    assert!(line(&error).contains("exit status: 2"), "{error:?}");
+    assert!(one_line(&error).contains("exit status: 2"), "{error:?}");
 }
 
 #[test]
@@ -227,7 +242,7 @@ fn a_child_that_cannot_be_started_is_told_of_with_its_path() {
             AdapterError::Process(BackendProcessError::Start { program: path, .. })
                 if path.as_path() == Path::new(program)
         );
-        assert!(start && line(&error).contains(program), "{error:?}");
+        assert!(start && one_line(&error).contains(program), "{error:?}");
     }
 }
 
@@ -236,10 +251,10 @@ fn nobody_at_the_socket_is_told_of_with_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gpu.sock");
     let error = life(BackendChoice::Socket(path.clone())).unwrap_err();
-    assert!(line(&error).contains(path.to_str().unwrap()), "{error:?}");
+    assert!(one_line(&error).contains(path.to_str().unwrap()), "{error:?}");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let error = life(BackendChoice::Socket(path)).unwrap_err();
-    assert!(line(&error).contains("Connection refused"), "{error:?}");
+    assert!(one_line(&error).contains("Connection refused"), "{error:?}");
 }
 
 /// A device on a foreign backend that has shown 8 × 6 pixels of one colour.
@@ -316,7 +331,7 @@ fn a_broken_display_protocol_ends_the_device_and_keeps_the_picture() {
         ),
         "{error:?}"
     );
-    assert!(line(&error).contains("request 7 announces 4096 bytes"), "{}", line(&error));
+    assert!(one_line(&error).contains("request 7 announces 4096 bytes"), "{}", one_line(&error));
     assert_last_picture(&device);
     foreign.join();
 }

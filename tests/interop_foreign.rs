@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::TIMEOUT;
-use front_end::{Backend, Display, FrontEnd, QUEUE_SIZE};
+use front_end::{BackendProcess, Display, FrontEnd, QUEUE_SIZE};
 use virtio_loopback_gpu::driver::{
     BufferKind, BufferSpec, DriverError, GpuDriver, Submission, header,
 };
@@ -445,7 +445,7 @@ fn a_front_end_that_breaks_the_protocol_ends_the_backend() {
         (&[33, 1, 0][..], true, 1, "a request of the front-end failed"),
         (&[33, 1, 9, 0, 0, 0][..], true, 1, "the front-end's display socket could not be received"),
     ] {
-        let (backend, mut stream) = Backend::start();
+        let (backend, mut stream) = BackendProcess::start();
         stream.write_all(bytes.as_bytes()).unwrap();
         let begun = Instant::now();
         if !silence {
@@ -461,7 +461,7 @@ fn a_front_end_that_breaks_the_protocol_ends_the_backend() {
 
 #[test]
 fn requests_the_backend_cannot_serve_leave_it_running() {
-    let (backend, stream) = Backend::start();
+    let (backend, stream) = BackendProcess::start();
     let channel = virtio_loopback_gpu::vhost_gpu::Channel::new(stream.try_clone().unwrap());
     let ask = |number: u32, payload: &[u32]| {
         // Version 1, and an answer is wanted.

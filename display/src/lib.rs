@@ -10,7 +10,7 @@
 //! # fn memory() -> display::PixelMemory { unimplemented!() }
 //!
 //! # fn main() -> Result<(), display::DisplayError> {
-//! let options = display::Options::new(display::Backend::Headless, "cluster");
+//! let options = display::Options::new(display::DisplayKind::Headless, "cluster");
 //! let (presenter, handle) = display::Presenter::open(options, |event| println!("{event:?}"))?;
 //! std::thread::spawn(move || -> Result<(), display::DisplayError> {
 //!     let layout = display::FrameLayout::packed(1280, 720, display::PixelFormat::Xrgb8888);
@@ -56,7 +56,7 @@ pub use frame::{Frame, FrameError, FrameLayout, Origin};
 pub use geometry::Rect;
 pub use handle::DisplayHandle;
 pub use memory::{MemoryError, PixelBuffer, PixelMemory, SharedMapping};
-pub use options::{Backend, ClosePolicy, Options, RendererChoice, SdlOptions};
+pub use options::{ClosePolicy, DisplayKind, Options, RendererChoice, SdlOptions};
 pub use picture::{Difference, Picture, PictureError};
 pub use presenter::Presenter;
 pub use statistics::{Signal, Statistics};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// Where scanouts are shown. Closed: every `match` on it names all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Backend {
+pub enum DisplayKind {
     /// A window for each scanout.
     #[default]
     Sdl,
@@ -13,22 +13,22 @@ pub enum Backend {
     Headless,
 }
 
-impl fmt::Display for Backend {
+impl fmt::Display for DisplayKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Backend::Sdl => "sdl",
-            Backend::Headless => "headless",
+            DisplayKind::Sdl => "sdl",
+            DisplayKind::Headless => "headless",
         })
     }
 }
 
-impl FromStr for Backend {
+impl FromStr for DisplayKind {
     type Err = String;
 
-    fn from_str(name: &str) -> Result<Backend, String> {
+    fn from_str(name: &str) -> Result<DisplayKind, String> {
         match name {
-            "sdl" => Ok(Backend::Sdl),
-            "headless" => Ok(Backend::Headless),
+            "sdl" => Ok(DisplayKind::Sdl),
+            "headless" => Ok(DisplayKind::Headless),
             _ => Err(format!("unknown display {name:?}, there are sdl and headless")),
         }
     }
@@ -38,17 +38,17 @@ impl FromStr for Backend {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where scanouts are shown.
-    pub backend: Backend,
+    pub kind: DisplayKind,
     /// The device's name, shown in window titles.
     pub name: String,
-    /// For [`Backend::Sdl`] only.
+    /// For [`DisplayKind::Sdl`] only.
     pub sdl: SdlOptions,
 }
 
 impl Options {
     /// Options with SDL's defaults.
-    pub fn new(backend: Backend, name: impl Into<String>) -> Options {
-        Options { backend, name: name.into(), sdl: SdlOptions::default() }
+    pub fn new(kind: DisplayKind, name: impl Into<String>) -> Options {
+        Options { kind, name: name.into(), sdl: SdlOptions::default() }
     }
 }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use crate::handle::Inner;
 use crate::headless::Headless;
 use crate::sdl::SdlPresenter;
-use crate::{Backend, DisplayError, DisplayEvent, DisplayHandle, Options};
+use crate::{DisplayError, DisplayEvent, DisplayHandle, DisplayKind, Options};
 
 /// Owns the window system. Stays on the thread that opened it.
 ///
 /// Dropping it is the same as [`DisplayHandle::quit`].
 pub struct Presenter {
-    backend: Opened,
+    opened: Opened,
 }
 
-/// An opened [`Backend`].
+/// An opened [`DisplayKind`].
 enum Opened {
     Sdl(SdlPresenter),
     Headless(Arc<Headless>),
@@ -31,16 +31,16 @@ impl Presenter {
         options: Options,
         on_event: impl Fn(DisplayEvent) + Send + 'static,
     ) -> Result<(Presenter, DisplayHandle), DisplayError> {
-        match options.backend {
-            Backend::Sdl => {
+        match options.kind {
+            DisplayKind::Sdl => {
                 let sdl = SdlPresenter::open(options, Box::new(on_event))?;
                 let handle = DisplayHandle { inner: Inner::Sdl(sdl.shared().clone()) };
-                Ok((Presenter { backend: Opened::Sdl(sdl) }, handle))
+                Ok((Presenter { opened: Opened::Sdl(sdl) }, handle))
             }
-            Backend::Headless => {
+            DisplayKind::Headless => {
                 let headless = Headless::new();
                 let handle = DisplayHandle { inner: Inner::Headless(headless.clone()) };
-                Ok((Presenter { backend: Opened::Headless(headless) }, handle))
+                Ok((Presenter { opened: Opened::Headless(headless) }, handle))
             }
         }
     }
@@ -52,7 +52,7 @@ impl Presenter {
     ///
     /// The window system failed.
     pub fn run(mut self) -> Result<(), DisplayError> {
-        match &mut self.backend {
+        match &mut self.opened {
             Opened::Sdl(sdl) => sdl.run(),
             Opened::Headless(headless) => {
                 headless.run();
@@ -64,7 +64,7 @@ impl Presenter {
 
 impl Drop for Presenter {
     fn drop(&mut self) {
-        match &self.backend {
+        match &self.opened {
             // Does so when it is dropped itself.
             Opened::Sdl(_) => {}
             Opened::Headless(headless) => headless.quit(),

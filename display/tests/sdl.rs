@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sdl2::event::{Event, EventSender, WindowEvent};
 use virtio_loopback_display::{
-    Backend, ClosePolicy, CursorImage, DisplayError, DisplayEvent, DisplayHandle, Frame,
+    ClosePolicy, CursorImage, DisplayError, DisplayEvent, DisplayHandle, DisplayKind, Frame,
     FrameLayout, Options, Origin, PixelBuffer, PixelFormat, PixelMemory, Presenter, Rect,
     RendererChoice, Signal,
 };
@@ -183,7 +183,7 @@ fn abort_after(limit: Duration) {
 }
 
 fn options() -> Options {
-    let mut options = Options::new(Backend::Sdl, "test");
+    let mut options = Options::new(DisplayKind::Sdl, "test");
     let gl = env::var_os(GL).is_some();
     options.sdl.renderer = if gl { RendererChoice::Accelerated } else { RendererChoice::Software };
     if env::var_os("DISPLAY").is_none() {

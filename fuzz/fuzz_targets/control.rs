@@ -13,7 +13,7 @@ use virtio_loopback_gpu::gpu::wire::{
     CURSOR_SIZE, Command, DisplayOne, Format, MAX_SCANOUTS, SetScanoutBlob,
 };
 use virtio_loopback_gpu::gpu::{
-    CursorImage, CursorPosition, Display, DisplayError, Limits, Rect, ScanoutSource,
+    CursorBitmap, CursorPosition, Display, DisplayQueryError, Limits, Rect, ScanoutSource,
 };
 use vm_memory::GuestMemoryMmap;
 use zerocopy::IntoBytes;
@@ -285,11 +285,11 @@ impl Looker {
 }
 
 impl Display for Looker {
-    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError> {
         Ok(Default::default())
     }
 
-    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError> {
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayQueryError> {
         Ok(vec![1; 512 * (scanout as usize + 1)])
     }
 
@@ -305,7 +305,7 @@ impl Display for Looker {
         self.look(source, damage);
     }
 
-    fn cursor_update(&mut self, scanout: u32, _: CursorPosition, image: &CursorImage) {
+    fn cursor_update(&mut self, scanout: u32, _: CursorPosition, image: &CursorBitmap) {
         assert!(scanout < MAX_SCANOUTS as u32);
         assert!(image.hot_x < CURSOR_SIZE && image.hot_y < CURSOR_SIZE);
     }

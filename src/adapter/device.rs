@@ -23,6 +23,7 @@ use super::modes::Modes;
 use super::scanouts::{ScanoutError, ScanoutMemory};
 use crate::features::Features;
 use crate::gpu::wire;
+use crate::one_line;
 use crate::sync::lock;
 
 /// Virtio vendor id of Red Hat's devices, which the driver does not look at.
@@ -280,7 +281,7 @@ impl Drop for Adapter {
         if let Some(server) = self.server.take()
             && let Err(error) = server.stop()
         {
-            log::warn!("{error}");
+            log::warn!("{}", one_line(&error));
         }
         // Keeps the last picture, as long as its memory is there.
         self.display.source_lost();

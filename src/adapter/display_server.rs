@@ -3,30 +3,25 @@
 //! It has a thread of its own. A backend may wait for a reply here while the adapter waits for a
 //! reply of the backend on the vhost-user socket, so the two must never be the same thread.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Frame, Rect};
 use zerocopy::IntoBytes;
 
 use super::modes::Modes;
+use super::replies::{Replies, Stuck};
 use super::scanouts::{ScanoutError, ScanoutMemory};
+use crate::one_line;
 use crate::vhost_gpu::message::{
-    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, FLAG_REPLY,
+    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, MAX_SCANOUTS,
     MemoryScanout, Scanout, Update, request,
 };
 use crate::vhost_gpu::{Channel, ChannelError, Request, decode, payload_bound};
 
-/// How long a reply may wait for a backend that does not read.
-const SEND_TIMEOUT: Duration = Duration::from_millis(500);
-
 /// Requests in a row that make no sense before the backend is given up.
 const MAX_BAD_REQUESTS: u32 = 64;
-/// Replies that may wait for the display: more than it lets updates wait.
-const MAX_WAITING: usize = 32 * 1024;
 /// Complaints about a backend that are written out.
 const MAX_COMPLAINTS: u32 = 16;
 
@@ -42,6 +37,15 @@ pub enum DisplayServerError {
     /// The backend does not take replies.
     #[error("the GPU backend does not read the replies it asked for")]
     NotReading,
+}
+
+impl From<Stuck> for DisplayServerError {
+    fn from(stuck: Stuck) -> Self {
+        match stuck {
+            Stuck::NotReading => Self::NotReading,
+            Stuck::Io(source) => Self::Channel(ChannelError::Io(source)),
+        }
+    }
 }
 
 /// Serves one backend's display socket.
@@ -62,8 +66,7 @@ impl DisplayServer {
         memory: ScanoutMemory,
         modes: Modes,
     ) -> std::io::Result<Self> {
-        stream.set_write_timeout(Some(SEND_TIMEOUT))?;
-        let replies = Arc::new(Replies::new(Channel::new(stream.try_clone()?)));
+        let replies = Arc::new(Replies::new(stream.try_clone()?)?);
         Ok(Self { channel: Channel::new(stream), replies, display, memory, modes, complaints: 0 })
     }
 
@@ -71,6 +74,7 @@ impl DisplayServer {
     pub fn run(mut self) -> Result<(), DisplayServerError> {
         let mut bad = 0;
         loop {
+            self.replies.wait_for_request(self.channel.stream())?;
             let frame = match self.channel.receive(|header| payload_bound(header.request)) {
                 Ok(frame) => frame,
                 Err(_) if self.replies.are_stuck() => return Err(DisplayServerError::NotReading),
@@ -83,7 +87,8 @@ impl DisplayServer {
                     self.handle(request);
                 }
                 Err(error) => {
-                    self.complain(&format_args!("message is passed over: {error}"));
+                    self.complain(&format_args!("message is passed over: {}", one_line(&error)));
+                    self.answer_broken(frame.header.request);
                     bad += 1;
                     if bad == MAX_BAD_REQUESTS {
                         return Err(DisplayServerError::Nonsense);
@@ -93,13 +98,35 @@ impl DisplayServer {
         }
     }
 
+    /// The reply to a request that makes no sense, without which its sender might wait for ever.
+    /// QEMU does the same but for `GET_EDID` of a wrong scanout, which it leaves unanswered.
+    fn answer_broken(&self, number: u32) {
+        match number {
+            request::GET_PROTOCOL_FEATURES => self.protocol_features(),
+            request::GET_DISPLAY_INFO => self.display_info(),
+            // One without an EDID.
+            request::GET_EDID => self.edid(MAX_SCANOUTS),
+            request::DMABUF_UPDATE => self.reply(request::DMABUF_UPDATE, &[]),
+            _ => {}
+        }
+    }
+
     fn handle(&mut self, request: Request) {
         let result = match request {
-            Request::GetProtocolFeatures => self.protocol_features(),
+            Request::GetProtocolFeatures => {
+                self.protocol_features();
+                Ok(())
+            }
             // Offered features are used or not; nothing here depends on which.
             Request::SetProtocolFeatures(_) => Ok(()),
-            Request::GetDisplayInfo => self.display_info(),
-            Request::GetEdid(scanout) => self.edid(scanout),
+            Request::GetDisplayInfo => {
+                self.display_info();
+                Ok(())
+            }
+            Request::GetEdid(scanout) => {
+                self.edid(scanout);
+                Ok(())
+            }
             Request::CursorPos(pos) => self.cursor_move(pos, true),
             Request::CursorHide(pos) => self.cursor_move(pos, false),
             Request::CursorUpdate(update, pixels) => self.cursor_update(update, &pixels),
@@ -116,7 +143,9 @@ impl DisplayServer {
         match result {
             // The device ends or has no picture: nothing a user could do anything about.
             Ok(()) | Err(ScanoutError::Display(DisplayError::Closed)) => {}
-            Err(error) => self.complain(&format_args!("picture cannot be shown: {error}")),
+            Err(error) => {
+                self.complain(&format_args!("picture cannot be shown: {}", one_line(&error)));
+            }
         }
     }
 
@@ -130,20 +159,17 @@ impl DisplayServer {
         }
     }
 
-    fn protocol_features(&self) -> Result<(), ScanoutError> {
+    fn protocol_features(&self) {
         let features = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT;
         self.reply(request::GET_PROTOCOL_FEATURES, features.as_bytes());
-        Ok(())
     }
 
-    fn display_info(&self) -> Result<(), ScanoutError> {
+    fn display_info(&self) {
         self.reply(request::GET_DISPLAY_INFO, self.modes.display_info().as_bytes());
-        Ok(())
     }
 
-    fn edid(&self, scanout: u32) -> Result<(), ScanoutError> {
+    fn edid(&self, scanout: u32) {
         self.reply(request::GET_EDID, self.modes.edid(scanout).as_bytes());
-        Ok(())
     }
 
     fn cursor_move(&self, pos: CursorPos, visible: bool) -> Result<(), ScanoutError> {
@@ -225,76 +251,6 @@ impl DisplayServer {
 
 fn rect(update: &Update) -> Rect {
     Rect::new(update.x, update.y, update.width, update.height)
-}
-
-/// Replies, which the backend expects in the order of its requests, while a display latches
-/// updates when it can.
-struct Replies {
-    state: Mutex<ReplyState>,
-}
-
-struct ReplyState {
-    channel: Channel,
-    /// Ticket of the first entry of `waiting`.
-    first: u64,
-    /// Request numbers, and the payload once it is known.
-    waiting: VecDeque<(u32, Option<Vec<u8>>)>,
-    /// The backend does not take them.
-    stuck: bool,
-}
-
-impl Replies {
-    fn new(channel: Channel) -> Self {
-        let waiting = VecDeque::new();
-        Self { state: Mutex::new(ReplyState { channel, first: 0, waiting, stuck: false }) }
-    }
-
-    fn state(&self) -> MutexGuard<'_, ReplyState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps the place of a reply.
-    fn open(&self, request: u32) -> u64 {
-        let mut state = self.state();
-        if state.waiting.len() >= MAX_WAITING {
-            state.give_up();
-        }
-        state.waiting.push_back((request, None));
-        state.first + state.waiting.len() as u64 - 1
-    }
-
-    /// Sets the payload of a reply; it goes out with its predecessors.
-    fn fill(&self, ticket: u64, payload: Vec<u8>) {
-        let mut state = self.state();
-        let index = ticket.checked_sub(state.first).and_then(|index| usize::try_from(index).ok());
-        if let Some((_, slot)) = index.and_then(|index| state.waiting.get_mut(index)) {
-            *slot = Some(payload);
-        }
-        while let Some((request, Some(payload))) = state.waiting.front() {
-            if !state.stuck
-                && let Err(error) = state.channel.send(*request, FLAG_REPLY, &[payload], &[])
-            {
-                log::debug!("a reply to the GPU backend was not sent: {error}");
-                if !matches!(error, ChannelError::Closed) {
-                    state.give_up();
-                }
-            }
-            state.waiting.pop_front();
-            state.first += 1;
-        }
-    }
-
-    fn are_stuck(&self) -> bool {
-        self.state().stuck
-    }
-}
-
-impl ReplyState {
-    /// Hangs up, so that the reader ends, too, and no reply is sent out of order.
-    fn give_up(&mut self) {
-        self.stuck = true;
-        let _ = self.channel.stream().shutdown(std::net::Shutdown::Both);
-    }
 }
 
 #[cfg(test)]

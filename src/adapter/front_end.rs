@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use loopback_driver_glue::{MemoryWindow, QueueInfo};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
+use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -16,8 +17,9 @@ use super::requests::{
 use crate::gpu::wire;
 use crate::vhost_gpu::ChannelError;
 
-/// Ring features that the module's shadow virtqueues carry (bits 28, 29 and 32).
-const RING_FEATURES: u64 = 1 << 28 | 1 << 29 | 1 << 32;
+/// Ring features that the module's shadow virtqueues carry.
+const RING_FEATURES: u64 =
+    1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_F_VERSION_1;
 /// Feature bits of the device itself that the adapter knows: VIRGL, EDID, RESOURCE_UUID,
 /// RESOURCE_BLOB and CONTEXT_INIT. Later ones may come with config space fields.
 const DEVICE_FEATURES: u64 = (1 << 5) - 1;
@@ -37,6 +39,12 @@ pub enum FrontEndError {
     /// The backend lacks something every GPU backend has.
     #[error("the GPU backend does not offer {0}, which is needed")]
     Missing(&'static str),
+    /// A driver comes after another, whose resources the backend cannot be made to forget.
+    #[error(
+        "the GPU backend cannot be reset (vhost-user RESET_DEVICE) and serves one driver only; \
+         start the backend and the device again"
+    )]
+    OneDriverOnly,
     /// The system refused.
     #[error("cannot set up the connection to the GPU backend")]
     Io(#[from] io::Error),
@@ -60,6 +68,8 @@ pub struct FrontEnd {
     features: u64,
     protocol: VhostUserProtocolFeatures,
     started: Vec<Ring>,
+    /// A driver has used the device since it was last reset.
+    used: bool,
 }
 
 /// A ring the backend serves. The eventfds live as long as it does.
@@ -99,7 +109,7 @@ impl FrontEnd {
             requests.expect_acknowledgements();
         }
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
-        Ok(Self { requests, features, protocol, started: Vec::new() })
+        Ok(Self { requests, features, protocol, started: Vec::new(), used: false })
     }
 
     /// Gives the backend its end of the display socket, whose other end must be served already.
@@ -142,6 +152,10 @@ impl FrontEnd {
         memory: MemoryWindow<'_>,
         queues: &[(u16, QueueInfo)],
     ) -> Result<&[Ring], FrontEndError> {
+        // What the driver before has left would collide with the numbers this one gives.
+        if std::mem::replace(&mut self.used, true) {
+            return Err(FrontEndError::OneDriverOnly);
+        }
         self.requests.begin_step();
         // The window is all the memory there is: for the backend, its addresses are physical.
         let accepted = features & !(1 << VIRTIO_F_ACCESS_PLATFORM)
@@ -169,6 +183,7 @@ impl FrontEnd {
             self.requests
                 .tell(Request::ResetDevice, &[0_u8; 0], &[])
                 .map_err(failed("RESET_DEVICE"))?;
+            self.used = false;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use loopback_driver_glue::MemoryWindow;
-use virtio_loopback_display::{Backend, MAX_SCANOUTS, Options, Presenter};
+use virtio_loopback_display::{DisplayKind, MAX_SCANOUTS, Options, Presenter};
 
 use super::display_server::{DisplayServer, DisplayServerError};
 use super::modes::{Mode, Modes};
@@ -15,7 +15,7 @@ use super::scanouts::ScanoutMemory;
 /// that is shown then. `window` is the driver's memory, of `size` bytes.
 pub fn serve(stream: UnixStream, window: &File, size: u64) -> Result<(), DisplayServerError> {
     let (presenter, display) =
-        Presenter::open(Options::new(Backend::Headless, "fuzz"), |_| {}).unwrap();
+        Presenter::open(Options::new(DisplayKind::Headless, "fuzz"), |_| {}).unwrap();
     let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size }).unwrap();
     let modes = Modes::new(vec![Mode::default(); 2]);
     let server = DisplayServer::new(stream, display.clone(), memory, modes).unwrap();

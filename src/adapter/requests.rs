@@ -11,15 +11,12 @@ use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::vhost_gpu::{Channel, ChannelError, Frame, Limits};
+use crate::vhost_user::{
+    FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, FLAG_VERSION_MASK, GPU_SET_SOCKET,
+};
 
 /// How long the backend may take with all the requests of one step: to agree, to start, to stop.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Header flags: protocol version 1, this is a reply, a reply is wanted.
-const FLAG_VERSION: u32 = 1;
-const FLAG_VERSION_MASK: u32 = 3;
-const FLAG_REPLY: u32 = 1 << 2;
-const FLAG_NEED_REPLY: u32 = 1 << 3;
 
 /// Request numbers of the front-end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +51,7 @@ pub enum Request {
     /// [`ConfigAccess`] and as many bytes; so is the reply.
     GetConfig = 24,
     /// Nothing, with the display socket.
-    GpuSetSocket = 33,
+    GpuSetSocket = GPU_SET_SOCKET,
     /// Nothing.
     ResetDevice = 34,
 }

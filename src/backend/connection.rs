@@ -15,17 +15,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::device::Device;
+use crate::one_line;
+use crate::vhost_gpu::message::Header;
 use crate::vhost_gpu::{Channel, ChannelError};
-
-/// Front-end request `GPU_SET_SOCKET`.
-const GPU_SET_SOCKET: u32 = 33;
-/// Header flags: protocol version 1, this is a reply, a reply is wanted.
-const FLAG_VERSION: u32 = 1;
-const FLAG_REPLY: u32 = 1 << 2;
-const FLAG_NEED_REPLY: u32 = 1 << 3;
+use crate::vhost_user::{FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, GPU_SET_SOCKET};
 
 /// Most bytes that may follow a header; what the `vhost` crate takes.
 const MAX_PAYLOAD: u32 = 4096;
@@ -33,15 +29,6 @@ const MAX_PAYLOAD: u32 = 4096;
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether the rest has come.
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(1);
-
-/// First bytes of a vhost-user message; the same layout as on the GPU socket.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Header {
-    request: u32,
-    flags: u32,
-    size: u32,
-}
 
 /// Why the connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +94,7 @@ impl Connection {
                 | VhostUserError::InvalidParam
                 | VhostUserError::InvalidOperation(_)),
             ) => {
-                log::warn!("a request of the front-end is refused: {error}");
+                log::warn!("a request of the front-end is refused: {}", one_line(&error));
                 Ok(Message::Handled)
             }
             Err(error) => Err(ConnectionError::Request(error)),

@@ -4,7 +4,6 @@
 //! other gets the pixels in `UPDATE` messages. Without a front-end the device goes on unseen.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -16,8 +15,10 @@ use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
-    self, CursorImage, CursorPosition, Display, DisplayError, PixelMemory, Rect, ScanoutSource,
+    self, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory, Rect,
+    ScanoutSource,
 };
+use crate::one_line;
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryScanout, Scanout, Update,
 };
@@ -77,7 +78,7 @@ impl DisplayClient {
                 Ok(()) => self.client = Some(client),
                 Err(error) => log::error!("the display socket cannot be waited for: {error}"),
             },
-            Err(error) => log::error!("{}", Chain(&error)),
+            Err(error) => log::error!("{}", one_line(&error)),
         }
     }
 
@@ -191,7 +192,7 @@ impl DisplayClient {
                 match &error {
                     // As all displays do in the end.
                     ClientError::Channel(ChannelError::Closed) => log::info!("the display closed"),
-                    error => log::error!("the display is lost: {}", Chain(error)),
+                    error => log::error!("the display is lost: {}", one_line(error)),
                 }
                 self.disconnect();
                 None
@@ -264,21 +265,23 @@ impl DisplayClient {
 }
 
 impl Display for DisplayClient {
-    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
-        let bytes = self.with_client(Client::display_info).ok_or(DisplayError::Unknown)?;
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError> {
+        let bytes = self.with_client(Client::display_info).ok_or(DisplayQueryError::Unknown)?;
         wire::RespDisplayInfo::read_from_bytes(&bytes)
             .map(|reply| reply.pmodes)
-            .map_err(|_| DisplayError::Unknown)
+            .map_err(|_| DisplayQueryError::Unknown)
     }
 
-    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError> {
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayQueryError> {
         if !self.has(F_EDID) {
-            return Err(DisplayError::Unknown);
+            return Err(DisplayQueryError::Unknown);
         }
-        let bytes = self.with_client(|client| client.edid(scanout)).ok_or(DisplayError::Unknown)?;
-        let reply = wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayError::Unknown)?;
-        let size = usize::try_from(reply.size.get()).map_err(|_| DisplayError::Unknown)?;
-        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayError::Unknown)
+        let bytes =
+            self.with_client(|client| client.edid(scanout)).ok_or(DisplayQueryError::Unknown)?;
+        let reply =
+            wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayQueryError::Unknown)?;
+        let size = usize::try_from(reply.size.get()).map_err(|_| DisplayQueryError::Unknown)?;
+        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayQueryError::Unknown)
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
@@ -321,7 +324,7 @@ impl Display for DisplayClient {
         }
     }
 
-    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage) {
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap) {
         let pos = cursor_pos(scanout, position);
         let update = CursorUpdate { pos, hot_x: image.hot_x, hot_y: image.hot_y };
         let _ = self.with_client(|client| client.cursor_update(update, &image.pixels));
@@ -340,19 +343,4 @@ impl Display for DisplayClient {
 
 fn cursor_pos(scanout_id: u32, position: CursorPosition) -> CursorPos {
     CursorPos { scanout_id, x: position.x.cast_unsigned(), y: position.y.cast_unsigned() }
-}
-
-/// An error with its causes on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }

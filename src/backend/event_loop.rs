@@ -3,13 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::connection::{Connection, ConnectionError, Message};
 use super::device::Device;
 use super::poll::{Poll, Source, Trigger};
 use crate::gpu::{self, wire};
+use crate::sync::lock;
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +85,11 @@ impl Server {
     }
 
     fn device(&self) -> MutexGuard<'_, Device> {
-        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.device)
     }
 
     fn serve_queues(&mut self) {
-        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut device = lock(&self.device);
         for (index, busy) in (0_u16..).zip(&mut self.busy) {
             if *busy {
                 *busy = device.process_queue(index);

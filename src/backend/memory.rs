@@ -16,7 +16,10 @@ use vm_memory::{
 ///
 /// Every ring entry, descriptor and request is found through it, a dozen times per command. There
 /// are few regions, mostly one, so that a walk through them is quicker than
-/// [`GuestMemoryMmap`]'s search.
+/// [`GuestMemoryMmap`]'s search. `scripts/bench control`, both processes on one processor and the
+/// machine otherwise idle: 1.76 times vhost-device-gpu's round trips at depth 64 and 1.11 times at
+/// depth 1; with `GuestMemoryMmap` in this place 1.57 and 1.07 times, which leaves the targets (1.5
+/// and 1.0) no margin.
 #[derive(Debug, Default)]
 pub struct Memory {
     regions: Vec<Region>,

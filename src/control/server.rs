@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use virtio_loopback_display::DisplayHandle;
 
 use super::{Answer, MAX_LINE, Request, Status, make_directory, socket_path};
+use crate::one_line;
 use crate::sync::lock;
 
 /// How long a client may take with its request.
@@ -148,8 +149,8 @@ fn answer(
 fn send_screenshot(client: &UnixStream, display: &DisplayHandle, scanout: u32) -> io::Result<()> {
     let png = display
         .screenshot(scanout)
-        .map_err(|error| error.to_string())
-        .and_then(|picture| picture.to_png().map_err(|error| error.to_string()));
+        .map_err(|error| one_line(&error))
+        .and_then(|picture| picture.to_png().map_err(|error| one_line(&error)));
     match png {
         Ok(png) => send(client, &Answer::Png { length: png.len() as u64 }, &png),
         Err(message) => send_error(client, message),

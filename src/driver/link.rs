@@ -14,6 +14,7 @@ use super::memory::{Memory, Region};
 use super::queue::Queue;
 use super::signals::{Counters, QueueFds, Signals};
 use crate::gpu::wire::Config;
+use crate::sync::lock;
 
 /// Shared by the transport and the driver.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl Link {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change below is complete before anything could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Gives the device side an event.

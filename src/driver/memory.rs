@@ -12,13 +12,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use pages::FreePages;
+
+use crate::sync::lock;
 
 /// Bytes of a page, the unit of allocation.
 pub const PAGE_SIZE: u64 = 4096;
@@ -141,7 +143,7 @@ impl Memory {
 impl Shared {
     fn free(&self) -> MutexGuard<'_, FreePages> {
         // The map of free pages is changed by calls that do not panic.
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.free)
     }
 }
 

@@ -4,11 +4,13 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::sync::lock;
 
 /// Counts of one queue since the device was made.
 #[derive(Debug, Default)]
@@ -82,7 +84,7 @@ impl Signals {
 
     fn fds(&self) -> MutexGuard<'_, Option<QueueFds>> {
         // Nothing panics while the pair is half replaced.
-        self.fds.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.fds)
     }
 
     /// Replaces the eventfds, and kicks: a kick may have been wanted before there was an eventfd.

@@ -20,7 +20,8 @@ use zerocopy::IntoBytes;
 use super::{GpuDriver, SoftwareTransport, connect};
 use crate::gpu::wire::{DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
-    CursorImage, CursorPosition, Display, DisplayError, Gpu, Limits, Rect, Renderer, ScanoutSource,
+    CursorBitmap, CursorPosition, Display, DisplayQueryError, Gpu, Limits, Rect, Renderer,
+    ScanoutSource,
 };
 
 pub(crate) const VERSION_1: u64 = 1 << VIRTIO_F_VERSION_1;
@@ -271,7 +272,7 @@ pub(crate) struct Shown {
     pub(crate) frames: BTreeMap<u32, (u32, Vec<u32>)>,
     pub(crate) flushes: u64,
     pub(crate) set_scanouts: u64,
-    pub(crate) cursor: Option<(u32, CursorPosition, CursorImage)>,
+    pub(crate) cursor: Option<(u32, CursorPosition, CursorBitmap)>,
 }
 
 struct KeepingDisplay {
@@ -280,7 +281,7 @@ struct KeepingDisplay {
 }
 
 impl Display for KeepingDisplay {
-    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError> {
         let mut displays = [DisplayOne::default(); MAX_SCANOUTS];
         for (display, (width, height)) in displays.iter_mut().zip(&self.shown.lock().unwrap().modes)
         {
@@ -291,7 +292,7 @@ impl Display for KeepingDisplay {
         Ok(displays)
     }
 
-    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError> {
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayQueryError> {
         Ok(vec![scanout as u8 + 1; 256])
     }
 
@@ -320,7 +321,7 @@ impl Display for KeepingDisplay {
         }
     }
 
-    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage) {
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap) {
         self.shown.lock().unwrap().cursor = Some((scanout, position, image.clone()));
     }
 

@@ -5,7 +5,7 @@ use vm_memory::GuestMemory;
 
 use super::backing::Backing;
 use super::chain::Request;
-use super::display::{Display, DisplayError};
+use super::display::{Display, DisplayQueryError};
 use super::error::CommandError;
 use super::rect::Rect;
 use super::resource::{Blob, Image, Kind};
@@ -299,7 +299,7 @@ impl Gpu {
         self.check_scanout(scanout)?;
         let edid = display.edid(scanout)?;
         let mut response = RespEdid { hdr: request.reply(RespType::OkEdid), ..RespEdid::default() };
-        let room = response.edid.get_mut(..edid.len()).ok_or(DisplayError::Unknown)?;
+        let room = response.edid.get_mut(..edid.len()).ok_or(DisplayQueryError::Unknown)?;
         room.copy_from_slice(&edid);
         // At most 1024.
         response.size.set(edid.len() as u32);

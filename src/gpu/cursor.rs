@@ -3,7 +3,7 @@
 use vm_memory::{Bytes, GuestMemory};
 
 use super::chain::Request;
-use super::display::{CURSOR_PIXELS, CursorImage, CursorPosition, Display};
+use super::display::{CURSOR_PIXELS, CursorBitmap, CursorPosition, Display};
 use super::error::CommandError;
 use super::pixels::to_argb;
 use super::resource::{Kind, Resource};
@@ -19,12 +19,12 @@ const ROW_BYTES: usize = CURSOR_SIZE as usize * BYTES_PER_PIXEL;
 pub(super) struct Cursors {
     visible: ScanoutSet,
     /// Kept for its allocation.
-    image: Box<CursorImage>,
+    image: Box<CursorBitmap>,
 }
 
 impl Default for Cursors {
     fn default() -> Self {
-        let image = CursorImage { hot_x: 0, hot_y: 0, pixels: [0; CURSOR_PIXELS] };
+        let image = CursorBitmap { hot_x: 0, hot_y: 0, pixels: [0; CURSOR_PIXELS] };
         Self { visible: ScanoutSet::default(), image: Box::new(image) }
     }
 }

@@ -20,7 +20,7 @@ pub struct CursorPosition {
 
 /// A cursor image of [`CURSOR_SIZE`] × [`CURSOR_SIZE`] pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CursorImage {
+pub struct CursorBitmap {
     /// Hot spot from the left, below [`CURSOR_SIZE`].
     pub hot_x: u32,
     /// Hot spot from the top, below [`CURSOR_SIZE`].
@@ -32,7 +32,7 @@ pub struct CursorImage {
 /// Why a display gave no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DisplayError {
+pub enum DisplayQueryError {
     /// It has none.
     #[error("the display does not know this")]
     Unknown,
@@ -45,10 +45,10 @@ pub enum DisplayError {
 /// [`Limits::scanouts`](super::Limits::scanouts).
 pub trait Display {
     /// The displays, by scanout.
-    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError>;
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError>;
 
     /// The EDID of a scanout, at most [`MAX_EDID`](super::wire::MAX_EDID) bytes.
-    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayError>;
+    fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayQueryError>;
 
     /// A scanout shows something else now, or with `None` nothing. The source stays valid until the
     /// next call for this scanout; what it showed before is not.
@@ -58,7 +58,7 @@ pub trait Display {
     fn flush(&mut self, scanout: u32, damage: Rect, source: &ScanoutSource);
 
     /// The cursor of a scanout has this image and place, and is visible.
-    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage);
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap);
 
     /// The visible cursor of a scanout moved.
     fn cursor_move(&mut self, scanout: u32, position: CursorPosition);

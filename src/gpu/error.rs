@@ -3,7 +3,7 @@
 use std::io;
 
 use super::backing::BackingError;
-use super::display::DisplayError;
+use super::display::DisplayQueryError;
 use super::wire::RespType;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub(super) enum CommandError {
     #[error("backing")]
     Backing(#[from] BackingError),
     #[error("display")]
-    Display(#[from] DisplayError),
+    Display(#[from] DisplayQueryError),
     #[error("memory for pixels")]
     PixelMemory(#[from] io::Error),
 }

@@ -11,8 +11,8 @@ use super::backing::Backing;
 use super::resource::{Kind, Resource, Usage};
 use super::wire::*;
 use super::{
-    Completion, CursorImage, CursorPosition, Display, DisplayError, Gpu, Limits, PixelMemory, Rect,
-    Renderer, ScanoutSource,
+    Completion, CursorBitmap, CursorPosition, Display, DisplayQueryError, Gpu, Limits, PixelMemory,
+    Rect, Renderer, ScanoutSource,
 };
 
 /// Bytes of driver memory; all addresses are below.
@@ -467,7 +467,7 @@ pub struct Recorder {
     /// What each scanout shows.
     pub sources: [Option<ScanoutSource>; MAX_SCANOUTS],
     /// The last cursor image.
-    pub cursor: Option<CursorImage>,
+    pub cursor: Option<CursorBitmap>,
     /// What `edid` answers, an error without one.
     pub edid: Option<Vec<u8>>,
 }
@@ -480,15 +480,15 @@ impl Recorder {
 }
 
 impl Display for Recorder {
-    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayError> {
+    fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError> {
         let mut displays = [DisplayOne::default(); MAX_SCANOUTS];
         displays[0].r = wire_rect(Rect::of_size(1280, 720));
         displays[0].enabled.set(1);
         Ok(displays)
     }
 
-    fn edid(&mut self, _: u32) -> Result<Vec<u8>, DisplayError> {
-        self.edid.clone().ok_or(DisplayError::Unknown)
+    fn edid(&mut self, _: u32) -> Result<Vec<u8>, DisplayQueryError> {
+        self.edid.clone().ok_or(DisplayQueryError::Unknown)
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {
@@ -510,7 +510,7 @@ impl Display for Recorder {
         self.calls.push(Call::Flush(scanout, damage));
     }
 
-    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorImage) {
+    fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap) {
         self.calls.push(Call::CursorUpdate(scanout, position.x, position.y));
         self.cursor = Some(image.clone());
     }

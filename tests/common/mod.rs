@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
-use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter};
+use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter};
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, Modes, Shared, State,
 };
@@ -50,7 +50,7 @@ impl Device {
     pub fn with_backend(modes: &[&str], backend: BackendChoice) -> Self {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let (presenter, display) =
-            Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+            Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
         let options = adapter::Options { name: "test".into(), modes, backend };
         let mut made = None;
         let shared = Arc::new(Mutex::new(Shared::default()));

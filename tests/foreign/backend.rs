@@ -13,7 +13,8 @@ use zerocopy::IntoBytes;
 /// Features of a 2D device on rings of virtio 1, and of vhost-user.
 const FEATURES: u64 = 1 << 32 | 1 << 30 | 1 << 1;
 /// MQ, REPLY_ACK, CONFIG, RESET_DEVICE.
-const PROTOCOL: u64 = 1 << 0 | 1 << 3 | 1 << 9 | 1 << 13;
+const PROTOCOL: u64 = 1 << 0 | 1 << 3 | 1 << 9 | RESET_DEVICE;
+const RESET_DEVICE: u64 = 1 << 13;
 
 /// What a backend does instead of what it should, from one of the front-end's messages on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Misdeed {
     Half,
     /// Takes four seconds for each answer.
     Slow,
+    /// Does not have `RESET_DEVICE` from the start, and behaves.
+    NoReset,
 }
 
 /// A backend that listens on a socket.
@@ -70,7 +73,10 @@ impl Foreign {
                     let _ = sender.send(socket);
                 }
                 let wants_answer = header.flags & 8 != 0;
-                let answer = answer(header.request, &frame.payload, wants_answer);
+                let mut answer = answer(header.request, &frame.payload, wants_answer);
+                if misdeed == Misdeed::NoReset && header.request == 15 {
+                    answer = Some((PROTOCOL & !RESET_DEVICE).as_bytes().to_vec());
+                }
                 let misdeed = if message < at { Misdeed::None } else { misdeed };
                 if !act(&channel, misdeed, header.request, answer, wants_answer) {
                     return;
@@ -114,7 +120,7 @@ fn act(
     let Some(answer) = answer else { return misdeed != Misdeed::HangUp };
     let size = answer.len() as u32;
     match misdeed {
-        Misdeed::None => send(request, 5, size, &answer),
+        Misdeed::None | Misdeed::NoReset => send(request, 5, size, &answer),
         Misdeed::HangUp => false,
         Misdeed::Silence => true,
         Misdeed::Refusal => acknowledges && send(request, 5, 8, &[1, 0, 0, 0, 0, 0, 0, 0]),

@@ -27,9 +27,9 @@ const USER_BASE: u64 = 0x7f00_0000_0000;
 pub const QUEUE_SIZE: u16 = 16;
 
 /// The backend program, and what waits for it.
-pub struct Backend(pub Child);
+pub struct BackendProcess(pub Child);
 
-impl Backend {
+impl BackendProcess {
     /// Starts the program with its socket as standard input.
     pub fn start() -> (Self, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -62,7 +62,7 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
+impl Drop for BackendProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -71,7 +71,7 @@ impl Drop for Backend {
 
 /// The front-end and the transport of its driver.
 pub struct FrontEnd {
-    pub backend: Backend,
+    pub backend: BackendProcess,
     requests: Frontend,
     raw: Channel,
     transport: SoftwareTransport,
@@ -81,7 +81,7 @@ pub struct FrontEnd {
 impl FrontEnd {
     /// Connects to a new backend whose display is `display`, and gives the driver as started.
     pub fn start(display: &UnixStream) -> (Self, GpuDriver) {
-        let (backend, stream) = Backend::start();
+        let (backend, stream) = BackendProcess::start();
         let raw = Channel::new(stream.try_clone().unwrap());
         let mut requests = Frontend::from_stream(stream, 2);
         requests.set_owner().unwrap();

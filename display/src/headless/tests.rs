@@ -4,14 +4,15 @@ use std::thread;
 
 use super::*;
 use crate::{
-    Backend, DisplayHandle, FrameLayout, Options, PixelBuffer, PixelFormat, PixelMemory, Presenter,
+    DisplayHandle, DisplayKind, FrameLayout, Options, PixelBuffer, PixelFormat, PixelMemory,
+    Presenter,
 };
 
 const RED: [u8; 4] = [0, 0, 255, 0];
 const GREEN: [u8; 4] = [0, 255, 0, 0];
 
 fn open() -> (Presenter, DisplayHandle) {
-    Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap()
+    Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap()
 }
 
 /// A frame of `XR24` pixels, all of them `pixel`.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use loopback_driver_glue::MemoryWindow;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use virtio_loopback_display::{Backend, DisplayHandle, Options, Picture, Presenter, Signal};
+use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter, Signal};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{DisplayServer, DisplayServerError, MAX_BAD_REQUESTS};
@@ -39,7 +39,7 @@ struct Backdoor {
 impl Backdoor {
     fn open() -> Self {
         let (presenter, display) =
-            Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+            Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
         let window = memfd("driver", WINDOW, SealFlags::SHRINK);
         let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -373,6 +373,48 @@ fn updates_outside_of_their_scanout_change_nothing() {
 }
 
 #[test]
+fn answers_come_to_questions_that_make_no_sense() {
+    let backdoor = Backdoor::open();
+    let no_edid = |backdoor: &Backdoor| {
+        let edid = RespEdid::read_from_bytes(&backdoor.reply(request::GET_EDID, 1056)).unwrap();
+        assert_eq!((edid.hdr.type_.get(), edid.size.get()), (0x1104, 0));
+    };
+    for scanout in [16_u32, 17, u32::MAX] {
+        backdoor.send(request::GET_EDID, scanout.to_ne_bytes(), &[]);
+        no_edid(&backdoor);
+        backdoor.send(request::DMABUF_UPDATE, update(scanout, 0, 0, 8, 6).as_bytes(), &[]);
+        backdoor.reply(request::DMABUF_UPDATE, 0);
+    }
+    // Too short, and with a file nobody asked for.
+    backdoor.send(request::GET_EDID, [0; 3], &[]);
+    no_edid(&backdoor);
+    let file = memfd("frame", 4096, SealFlags::SHRINK);
+    backdoor.send(request::GET_EDID, [0; 4], &[file.as_fd()]);
+    no_edid(&backdoor);
+    backdoor.send(request::DMABUF_UPDATE, [0; 19], &[]);
+    backdoor.reply(request::DMABUF_UPDATE, 0);
+    backdoor.send(request::GET_DISPLAY_INFO, [], &[file.as_fd()]);
+    backdoor.reply(request::GET_DISPLAY_INFO, 408);
+    backdoor.send(request::GET_PROTOCOL_FEATURES, [], &[file.as_fd()]);
+    backdoor.reply(request::GET_PROTOCOL_FEATURES, 8);
+    backdoor.close().unwrap();
+}
+
+#[test]
+fn a_backend_may_read_its_replies_late() {
+    let backdoor = Backdoor::open();
+    backdoor.show_colour();
+    for _ in 0..2000 {
+        backdoor.send(request::DMABUF_UPDATE, update(0, 0, 0, 8, 6).as_bytes(), &[]);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for _ in 0..2000 {
+        backdoor.reply(request::DMABUF_UPDATE, 0);
+    }
+    backdoor.close().unwrap();
+}
+
+#[test]
 fn messages_of_a_wrong_length_or_kind_are_passed_over() {
     let backdoor = Backdoor::open();
     backdoor.show_colour();
@@ -380,6 +422,11 @@ fn messages_of_a_wrong_length_or_kind_are_passed_over() {
         // All but those without a payload are too short with 3 bytes.
         if !matches!(number, request::GET_PROTOCOL_FEATURES | request::GET_DISPLAY_INFO) {
             backdoor.send(number, [1, 2, 3], &[]);
+            match number {
+                request::GET_EDID => drop(backdoor.reply(number, 1056)),
+                request::DMABUF_UPDATE => drop(backdoor.reply(number, 0)),
+                _ => {}
+            }
             backdoor.assert_colour();
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use rustix::event::{PollFd, PollFlags, poll};
-use virtio_loopback_display::{Backend, Options, Presenter};
+use virtio_loopback_display::{DisplayKind, Options, Presenter};
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn outcome(
     std::thread::spawn(move || {
         let (stop, stopper) = stop::on_signals().unwrap();
         let (presenter, display) =
-            Presenter::open(Options::new(Backend::Headless, "test"), |_| {}).unwrap();
+            Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
         let present = || present.map_or_else(|| Ok(presenter.run()?), |present| present());
         sender.send(run_beside(&display, stopper, move || device(stop), present))
     });

@@ -19,6 +19,7 @@ mod front_end;
 pub mod fuzzing;
 mod modes;
 mod nodes;
+mod replies;
 mod requests;
 mod scanouts;
 

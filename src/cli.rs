@@ -22,6 +22,7 @@ use virtio_loopback_display as display;
 use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
+use virtio_loopback_gpu::one_line;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
 #[derive(Debug, Parser)]
@@ -72,9 +73,11 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<usage::BadOption>() => usage::report_bad_option(&one_line(&error)),
+        Err(error) if error.is::<usage::BadOption>() => {
+            usage::report_bad_option(&one_line(error.as_ref()))
+        }
         Err(error) => {
-            output::tell(&one_line(&error));
+            output::tell(&one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -94,17 +97,6 @@ impl Cli {
         let text = format!("a device has at most {MAX_SCANOUTS} scanouts");
         Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text))
     }
-}
-
-/// What failed, and why. Some errors print their cause as their own text.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !line.ends_with(&cause) {
-            line = if line.is_empty() { cause } else { format!("{line}: {cause}") };
-        }
-    }
-    line.replace('\n', " ")
 }
 
 fn start_log(verbose: u8) {
@@ -208,18 +200,18 @@ impl DeviceOptions {
         let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
             .iter()
             .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        let backend = match self.display {
-            Some(DisplayChoice::Sdl) => display::Backend::Sdl,
-            Some(DisplayChoice::Headless) => display::Backend::Headless,
-            None if desktop => display::Backend::Sdl,
+        let kind = match self.display {
+            Some(DisplayChoice::Sdl) => display::DisplayKind::Sdl,
+            Some(DisplayChoice::Headless) => display::DisplayKind::Headless,
+            None if desktop => display::DisplayKind::Sdl,
             None => {
                 output::tell(
                     &"no desktop found (neither WAYLAND_DISPLAY nor DISPLAY is set): headless",
                 );
-                display::Backend::Headless
+                display::DisplayKind::Headless
             }
         };
-        display::Options::new(backend, &self.name)
+        display::Options::new(kind, &self.name)
     }
 }
 
