@@ -408,8 +408,8 @@ static void test_lying_fences(void)
 	s.dev.respond = lie_about_fence;
 	serve_start(&s, &create, true);
 	card = open_card(s.dev.index);
-	EXPECT(!dumb_create(&d, card, 64, 64));
-	EXPECT(!dumb_show(&d, 64, 64));
+	EXPECT(!dumb_create(&d, card, 1024, 768));
+	EXPECT(!dumb_show(&d, 1024, 768));
 	t = now_ms();
 	for (i = 0; i < 200; i++)
 		EXPECT(!dumb_dirty(&d));
