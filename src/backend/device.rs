@@ -95,7 +95,7 @@ impl Device {
         // A queue whose entries all wait for the display goes on when the display answers.
         vring.is_running()
             && room(index, &self.held, vring, &self.display) > 0
-            && (more || vring.ask_for_kick(&self.memory))
+            && (more || vring.wait_for_more(&self.memory))
     }
 
     /// One turn's worth of chains. `true`: the turn ended before the chains did, as far as is known.

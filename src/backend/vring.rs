@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 
+use super::busy_poll::BusyPoll;
 use super::memory::Memory;
 
 /// Entries a queue of the device may have.
@@ -31,13 +32,21 @@ pub struct Vring {
     pub enabled: bool,
     /// Whether chains were returned that the driver was not told about.
     untold: bool,
+    busy_poll: BusyPoll,
 }
 
 impl Vring {
     /// A ring that is not set up.
     pub fn new() -> Result<Self, virtio_queue::Error> {
         let queue = Queue::new(MAX_QUEUE_SIZE)?;
-        Ok(Self { queue, kick: None, call: None, enabled: false, untold: false })
+        Ok(Self {
+            queue,
+            kick: None,
+            call: None,
+            enabled: false,
+            untold: false,
+            busy_poll: BusyPoll::default(),
+        })
     }
 
     /// Whether chains may be taken.
@@ -94,9 +103,16 @@ impl Vring {
         self.queue.set_ready(false);
     }
 
-    /// Asks the driver to kick for the next chain. `true`: there is one already.
-    pub fn ask_for_kick(&mut self, memory: &Memory) -> bool {
-        self.is_running() && self.queue.enable_notification(memory).unwrap_or(false)
+    /// Looks for further chains for a moment, then asks the driver to kick for the next one.
+    /// `true`: there is one already.
+    pub fn wait_for_more(&mut self, memory: &Memory) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        let mut busy_poll = std::mem::take(&mut self.busy_poll);
+        let found = busy_poll.run(|| self.waiting(memory).is_none_or(|count| count > 0));
+        self.busy_poll = busy_poll;
+        found || self.queue.enable_notification(memory).unwrap_or(false)
     }
 
     /// Returns a chain to the driver. A ring that cannot be written is stopped: its memory is gone.
