@@ -193,7 +193,7 @@ int vlb_bounce_map(struct vlb_bounce *b, void *orig, size_t len,
 		slot->orig = orig;
 		slot->len = len;
 		slot->dir = dir;
-		slot->tag = 0;
+		slot->tag = (struct vlb_tag){};
 		for (i = 0; i < n; i++)
 			slot_at(b, first + i)->first = first;
 	}
@@ -303,7 +303,8 @@ void *vlb_bounce_origin(struct vlb_bounce *b, u64 offset, size_t len)
  *
  * Return: 0 or -ENOENT
  */
-int vlb_bounce_tag(struct vlb_bounce *b, u64 offset, u32 tag)
+int vlb_bounce_tag(struct vlb_bounce *b, u64 offset,
+		   const struct vlb_tag *tag)
 {
 	struct vlb_slot *slot;
 	unsigned long flags;
@@ -311,7 +312,7 @@ int vlb_bounce_tag(struct vlb_bounce *b, u64 offset, u32 tag)
 	spin_lock_irqsave(&b->lock, flags);
 	slot = find_start(b, offset);
 	if (slot)
-		slot->tag = tag;
+		slot->tag = *tag;
 	spin_unlock_irqrestore(&b->lock, flags);
 	return slot ? 0 : -ENOENT;
 }

@@ -18,20 +18,36 @@
 #include "plain.h"
 
 /**
+ * struct vlb_tag - what the device type's code noted about a mapping
+ * @type: not 0 if there is a note; else as the other fields up to that code
+ * @flags: of the command that a response belongs to
+ * @fence_id: likewise
+ * @ctx_id: likewise
+ * @ring_idx: likewise
+ */
+struct vlb_tag {
+	u32 type;
+	u32 flags;
+	u64 fence_id;
+	u32 ctx_id;
+	u8 ring_idx;
+};
+
+/**
  * struct vlb_slot - one page of the bounce region
  * @page: its page
  * @orig: first slot of a mapping: the driver's memory
  * @len: first slot of a mapping: bytes
  * @first: the mapping's first slot
- * @tag: first slot of a mapping: what the device type's code noted
+ * @tag: first slot of a mapping
  * @dir: first slot of a mapping: enum dma_data_direction
  */
 struct vlb_slot {
 	struct page *page;
 	void *orig;
+	struct vlb_tag tag;
 	u32 len;
 	u32 first;
-	u32 tag;
 	u8 dir;
 };
 
@@ -71,8 +87,8 @@ struct vlb_bounce {
  */
 struct vlb_mapping {
 	void *orig;
+	struct vlb_tag tag;
 	u32 len;
-	u32 tag;
 	u8 dir;
 };
 
@@ -85,7 +101,8 @@ int vlb_bounce_unmap(struct vlb_bounce *b, u64 offset,
 int vlb_bounce_sync(struct vlb_bounce *b, u64 offset, size_t len,
 		    bool to_device);
 void *vlb_bounce_origin(struct vlb_bounce *b, u64 offset, size_t len);
-int vlb_bounce_tag(struct vlb_bounce *b, u64 offset, u32 tag);
+int vlb_bounce_tag(struct vlb_bounce *b, u64 offset,
+		   const struct vlb_tag *tag);
 int vlb_bounce_write(struct vlb_bounce *b, u64 offset, const void *from,
 		     size_t len);
 struct page *vlb_bounce_page(struct vlb_bounce *b, u64 offset);

@@ -11,6 +11,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include "compat.h"
+#include <linux/delay.h>
 #include <linux/idr.h>
 #include <linux/jiffies.h>
 #include <linux/list.h>
@@ -142,11 +143,56 @@ static void vdev_release(struct device *d)
 	vlb_device_put(vlb_from_vdev(dev_to_virtio(d)));
 }
 
+/*
+ * The first card makes a slab cache of virtio_gpu and the last one destroys it.
+ * If a card is made in the moment before the name of a destroyed cache is free
+ * again, the kernel complains and the probe fails. So no probe begins while a
+ * card is taken away, unless that takes longer than it ever should; and as a
+ * card may also go with its last client, a probe that failed is tried again.
+ */
+static atomic_t vlb_unregistering = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(vlb_unregistered);
+
+#define VLB_PROBES		5
+#define VLB_PROBE_INTERVAL	100 /* ms */
+
+static void wait_for_unregistering(void)
+{
+	wait_event_timeout(vlb_unregistered, !atomic_read(&vlb_unregistering),
+			   HZ);
+}
+
+static void unregister_vdev(struct vlb_device *dev)
+{
+	atomic_inc(&vlb_unregistering);
+	unregister_virtio_device(&dev->vdev);
+	if (atomic_dec_and_test(&vlb_unregistering))
+		wake_up_all(&vlb_unregistered);
+}
+
+static void probe_again(struct vlb_device *dev)
+{
+	int probes;
+
+	for (probes = 1; probes < VLB_PROBES && !READ_ONCE(dev->removed) &&
+	     READ_ONCE(dev->status) & VIRTIO_CONFIG_S_FAILED; probes++) {
+		msleep(VLB_PROBE_INTERVAL);
+		wait_for_unregistering();
+		/* as it was before the driver came */
+		mutex_lock(&dev->lock);
+		WRITE_ONCE(dev->status, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+		mutex_unlock(&dev->lock);
+		if (device_attach(&dev->vdev.dev) > 0)
+			break;
+	}
+}
+
 static void register_vdev(struct vlb_device *dev)
 {
 	int err;
 
 	vlb_device_get(dev);
+	wait_for_unregistering();
 	dev->vdev.dev.parent = &dev->pdev.dev;
 	dev->vdev.dev.release = vdev_release;
 	dev->vdev.config = &vlb_config_ops;
@@ -158,6 +204,7 @@ static void register_vdev(struct vlb_device *dev)
 		return;
 	}
 	dev->registered = true;
+	probe_again(dev);
 }
 
 /*
@@ -195,7 +242,7 @@ static void lifecycle_work(struct work_struct *work)
 		dev->unregistered = true;
 		wait_for_stall(dev);
 		if (dev->registered)
-			unregister_virtio_device(&dev->vdev);
+			unregister_vdev(dev);
 		platform_device_unregister(&dev->pdev);
 	}
 	vlb_device_put(dev);

@@ -80,8 +80,8 @@ static void vlb_unmap_buffer(struct device *parent, dma_addr_t handle,
 	if (WARN_ON_ONCE(left < 0))
 		return;
 	/* on the driver's own copy: the device side cannot change it any more */
-	if (mapping.tag && mapping.dir != DMA_TO_DEVICE)
-		atomic64_add(dev->type->filter(mapping.tag, mapping.orig,
+	if (mapping.tag.type && mapping.dir != DMA_TO_DEVICE)
+		atomic64_add(dev->type->filter(&mapping.tag, mapping.orig,
 					       mapping.len),
 			     &dev->stats.filtered);
 	if (!left)

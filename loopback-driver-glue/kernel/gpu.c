@@ -75,20 +75,24 @@ command_of(struct vlb_bounce *bounce, const struct vlb_chain *chain)
 				 sizeof(struct virtio_gpu_ctrl_hdr));
 }
 
+#define FENCE_FLAGS	(VIRTIO_GPU_FLAG_FENCE | VIRTIO_GPU_FLAG_INFO_RING_IDX)
+
 /* The response is tagged with its command: that decides how it is read. */
 static void gpu_seen(struct vlb_bounce *bounce, const struct vlb_chain *chain)
 {
 	const struct virtio_gpu_ctrl_hdr *hdr = command_of(bounce, chain);
+	struct vlb_tag tag;
 
 	if (!hdr || !chain->in_len)
 		return;
-	switch (le32_to_cpu(hdr->type)) {
-	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
-	case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
-	case VIRTIO_GPU_CMD_GET_EDID:
-		vlb_bounce_tag(bounce, chain->in_addr - VLB_BOUNCE_BASE,
-			       le32_to_cpu(hdr->type));
-	}
+	tag = (struct vlb_tag){
+		.type = le32_to_cpu(hdr->type),
+		.flags = le32_to_cpu(hdr->flags) & FENCE_FLAGS,
+		.fence_id = le64_to_cpu(hdr->fence_id),
+		.ctx_id = le32_to_cpu(hdr->ctx_id),
+		.ring_idx = hdr->ring_idx,
+	};
+	vlb_bounce_tag(bounce, chain->in_addr - VLB_BOUNCE_BASE, &tag);
 }
 
 /*
@@ -108,8 +112,7 @@ static u32 gpu_answer(struct vlb_bounce *bounce, const struct vlb_chain *chain)
 		return 0;
 	if (hdr) {
 		answer.flags = hdr->flags &
-			       cpu_to_le32(VIRTIO_GPU_FLAG_FENCE |
-					   VIRTIO_GPU_FLAG_INFO_RING_IDX);
+			       cpu_to_le32(FENCE_FLAGS);
 		answer.fence_id = hdr->fence_id;
 		answer.ctx_id = hdr->ctx_id;
 		answer.ring_idx = hdr->ring_idx;
@@ -152,18 +155,47 @@ static u32 filter_edid(struct virtio_gpu_resp_edid *resp)
 	return cut(&resp->size, sizeof(resp->edid));
 }
 
-static u32 gpu_filter(u32 tag, void *resp, u32 len)
+/*
+ * The fence of a response is that of its command. With another one, or none,
+ * the driver would signal fences of commands still under way, or never signal
+ * this one, and whoever waits for it waits for good: in the middle of a commit,
+ * with locks that the removal of the card needs.
+ */
+static u32 filter_fence(const struct vlb_tag *tag,
+			struct virtio_gpu_ctrl_hdr *resp)
 {
-	if (tag == VIRTIO_GPU_CMD_GET_DISPLAY_INFO &&
+	u32 flags = le32_to_cpu(resp->flags);
+	u32 wrong = (flags & FENCE_FLAGS) != tag->flags;
+
+	resp->flags = cpu_to_le32((flags & ~FENCE_FLAGS) | tag->flags);
+	if (!(tag->flags & VIRTIO_GPU_FLAG_FENCE))
+		return wrong;
+	wrong += le64_to_cpu(resp->fence_id) != tag->fence_id;
+	wrong += le32_to_cpu(resp->ctx_id) != tag->ctx_id;
+	wrong += resp->ring_idx != tag->ring_idx;
+	resp->fence_id = cpu_to_le64(tag->fence_id);
+	resp->ctx_id = cpu_to_le32(tag->ctx_id);
+	resp->ring_idx = tag->ring_idx;
+	return wrong;
+}
+
+static u32 gpu_filter(const struct vlb_tag *tag, void *resp, u32 len)
+{
+	u32 wrong;
+
+	if (len < sizeof(struct virtio_gpu_ctrl_hdr))
+		return 0;
+	wrong = filter_fence(tag, resp);
+	if (tag->type == VIRTIO_GPU_CMD_GET_DISPLAY_INFO &&
 	    len >= sizeof(struct virtio_gpu_resp_display_info))
-		return filter_display_info(resp);
-	if (tag == VIRTIO_GPU_CMD_GET_CAPSET_INFO &&
+		wrong += filter_display_info(resp);
+	if (tag->type == VIRTIO_GPU_CMD_GET_CAPSET_INFO &&
 	    len >= sizeof(struct virtio_gpu_resp_capset_info))
-		return filter_capset_info(resp);
-	if (tag == VIRTIO_GPU_CMD_GET_EDID &&
+		wrong += filter_capset_info(resp);
+	if (tag->type == VIRTIO_GPU_CMD_GET_EDID &&
 	    len >= sizeof(struct virtio_gpu_resp_edid))
-		return filter_edid(resp);
-	return 0;
+		wrong += filter_edid(resp);
+	return wrong;
 }
 
 const struct vlb_type_ops vlb_gpu_ops = {

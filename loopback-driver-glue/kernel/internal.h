@@ -90,7 +90,7 @@ enum vlb_session_state {
  * @seen: a new chain; may tag its buffers with vlb_bounce_tag()
  * @answer: the null device's answer; returns its bytes
  * @filter: @resp, tagged with @tag, is about to be seen by the driver: cut
- *	what the driver does not check. Returns how many values were cut
+ *	what the driver does not check. Returns how many values were wrong
  */
 struct vlb_type_ops {
 	u32 device_id;
@@ -100,7 +100,7 @@ struct vlb_type_ops {
 			     const void *buf, u32 len);
 	void (*seen)(struct vlb_bounce *bounce, const struct vlb_chain *chain);
 	u32 (*answer)(struct vlb_bounce *bounce, const struct vlb_chain *chain);
-	u32 (*filter)(u32 tag, void *resp, u32 len);
+	u32 (*filter)(const struct vlb_tag *tag, void *resp, u32 len);
 };
 
 /**
@@ -171,7 +171,7 @@ struct vlb_events {
  * struct vlb_stats - figures that are counted without a lock
  * @faults: page faults in the window
  * @stale_faults: of these, outside any mapping
- * @filtered: values of responses that were cut
+ * @filtered: values of responses that were cut or put right
  * @reset_timeouts: resets that went on without an acknowledgement
  */
 struct vlb_stats {

@@ -142,7 +142,8 @@ struct virtio_loopback_config_set {
  * @stale_faults: of these, faults outside any mapping (dummy page)
  * @bad_used: used entries refused: not outstanding, or beyond the ring
  * @clamped_used: used lengths cut to what the chain may write
- * @filtered_values: values of responses cut to their bound
+ * @filtered_values: values of responses cut to their bound, and fence fields
+ *	that were not those of the command
  * @events_dropped: events lost because nobody read them
  * @reset_timeouts: resets that went on without ACK
  * @reserved: 0

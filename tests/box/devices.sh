@@ -1,4 +1,5 @@
 #!/bin/bash
+# kernels: 6.1 6.12
 # Several devices at once are told apart; a name is given once.
 . tests/box/lib.sh
 

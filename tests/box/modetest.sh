@@ -6,6 +6,14 @@
 start_device bars --scanout 800x600
 modes=$(modetest -M virtio_gpu -c)
 grep -Eq '#0 800x600 .*preferred' <<<"$modes" || fail "no preferred mode of 800x600 in: $modes"
+# The same to another program: the card's name for it, its driver, its connector.
+drm_info -j "$card" | python3 -c 'import json, sys
+(path, card), = json.load(sys.stdin).items()
+assert path == sys.argv[1], path
+assert card["driver"]["name"] == "virtio_gpu", card["driver"]
+connector, = card["connectors"]
+assert connector["status"] == 1 and connector["type"] == 15, connector
+assert connector["modes"][0]["hdisplay"] == 800 and connector["modes"][0]["vdisplay"] == 600, connector["modes"][0]' "$card"
 connector=$(awk '$3 == "connected" { print $1 }' <<<"$modes")
 # The EDID's first bytes, and "VLG" after them.
 grep -q 00ffffffffffff005987 <<<"$modes" || fail "not our EDID: $modes"

@@ -298,6 +298,8 @@ static bool run(const struct test *test)
 	int status = -1;
 	pid_t pid;
 
+	/* what the last test left is taken down still */
+	WAIT_FOR(!count_parents(), 10000);
 	fflush(NULL);
 	pid = fork();
 	if (!pid) {

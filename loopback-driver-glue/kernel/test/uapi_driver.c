@@ -375,6 +375,50 @@ static void test_lying_responses(void)
 	EXPECT(!ioctl(card, DRM_IOCTL_VIRTGPU_GET_CAPS, &caps));
 }
 
+/* No fence, or a wrong one, by turns. */
+static void lie_about_fence(struct vdev *dev, uint32_t type, void *resp,
+			    uint32_t *len)
+{
+	static unsigned int count;
+	struct virtio_gpu_ctrl_hdr *hdr = resp;
+
+	(void)dev;
+	(void)len;
+	if (type != VIRTIO_GPU_CMD_RESOURCE_FLUSH)
+		return;
+	count++;
+	if (count & 1)
+		hdr->flags = 0;
+	if (count & 2)
+		hdr->fence_id = count & 4 ? 0 : ~0ULL;
+}
+
+/*
+ * A client waits for the fence of its flush, at the flush (for at most 50 ms)
+ * and, for good, before the next. It gets the fence of its command, however the
+ * response looks.
+ */
+static void test_lying_fences(void)
+{
+	struct dumb d;
+	uint64_t t;
+	int card, i;
+
+	vdev_defaults(&create, &config, "fences");
+	s.dev.respond = lie_about_fence;
+	serve_start(&s, &create, true);
+	card = open_card(s.dev.index);
+	EXPECT(!dumb_create(&d, card, 1024, 768));
+	EXPECT(!dumb_show(&d, 1024, 768));
+	t = now_ms();
+	for (i = 0; i < 200; i++)
+		EXPECT(!dumb_dirty(&d));
+	/* 50 ms each if no fence came */
+	EXPECT(now_ms() - t < 200 * 50 / 2);
+	EXPECT(s.dev.flushes >= 200);
+	EXPECT(status_of(&s.dev).filtered_values >= 150);
+}
+
 static void answer_capset(struct vdev *dev, uint32_t type, void *resp,
 			  uint32_t *len)
 {
@@ -444,6 +488,7 @@ const struct test driver_tests[] = {
 	{ "closed_eventfds", test_closed_eventfds, 60 },
 	{ "hostile_used", test_hostile_used, 60 },
 	{ "lying_responses", test_lying_responses, 60 },
+	{ "lying_fences", test_lying_fences, 60 },
 	{ "many_submits", test_many_submits, 180 },
 	{ 0 }
 };
