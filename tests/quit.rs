@@ -86,6 +86,14 @@ fn a_name_is_free_when_quit_returns() {
     }
 }
 
+/// Whether all threads of the process are stopped.
+fn is_stopped(pid: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    threads
+        .map(|thread| thread.unwrap().path().join("stat"))
+        .all(|stat| std::fs::read_to_string(stat).unwrap_or_default().contains(") T "))
+}
+
 #[test]
 fn quit_says_when_the_device_stays() {
     let place = tempfile::tempdir().unwrap();
@@ -94,6 +102,8 @@ fn quit_says_when_the_device_stays() {
     // It cannot answer.
     let pid = Pid::from_child(&demo.0);
     kill_process(pid, Signal::STOP).unwrap();
+    // The other threads go on for a moment.
+    wait_until("it stands still", || is_stopped(pid));
     let begun = Instant::now();
     let (code, stdout, stderr) = ctl(&place, "quit");
     assert!(begun.elapsed() < TIMEOUT, "{:?}", begun.elapsed());

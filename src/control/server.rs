@@ -137,8 +137,10 @@ fn answer(
         Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[])?,
         Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout)?,
         Ok(Request::Quit) => {
+            // Before the process ends; and it ends, whether or not the client is still there.
+            let sent = send(client, &Answer::Done, &[]);
             quit();
-            send(client, &Answer::Done, &[])?;
+            sent?;
             return Ok(After::KeepUntilGone);
         }
         Err(error) => send_error(client, format!("the request is not understood: {error}"))?,
