@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::pipe::PipeFlags;
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use virtio_loopback_display::DisplayHandle;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -318,6 +319,11 @@ fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());
+    }
+    // Without them a command with more parts than the queue has descriptors waits in the driver for
+    // good. The kernel module would say EINVAL.
+    if front_end.features() & 1 << VIRTIO_RING_F_INDIRECT_DESC == 0 {
+        return Err(FrontEndError::Missing("indirect descriptors (INDIRECT_DESC)").into());
     }
     let config = wire::Config {
         num_scanouts: options.modes.count().into(),
