@@ -29,3 +29,4 @@ pub use display_server::DisplayServerError;
 pub use event_loop::EventLoopError;
 pub use front_end::FrontEndError;
 pub use modes::{Mode, ModeError, Modes};
+pub use scanouts::MAX_PIXELS;

@@ -25,6 +25,10 @@ use crate::vhost_user::{FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, GPU_SET_SOCKE
 
 /// Most bytes that may follow a header; what the `vhost` crate takes.
 const MAX_PAYLOAD: u32 = 4096;
+/// Requests whose answer is not an acknowledgement: GET_FEATURES, GET_VRING_BASE,
+/// GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_INFLIGHT_FD, GET_MAX_MEM_SLOTS. (The crate answers
+/// GET_CONFIG.)
+const HAS_REPLY: [u32; 6] = [1, 11, 15, 17, 31, 36];
 /// How long the rest of a message may take.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether the rest has come.
@@ -79,7 +83,8 @@ impl Connection {
 
     /// Takes one message; call it when the socket is readable.
     pub fn handle(&mut self) -> Result<Message, ConnectionError> {
-        if self.peek()?.request == GPU_SET_SOCKET {
+        let request = self.peek()?.request;
+        if request == GPU_SET_SOCKET {
             return self.receive_display_socket().map(Message::DisplaySocket);
         }
         match self.handler.handle_request() {
@@ -87,8 +92,9 @@ impl Connection {
             Err(VhostUserError::Disconnected | VhostUserError::SocketBroken(_)) => {
                 Err(ConnectionError::Closed)
             }
-            // What the device refuses. The crate has answered with a failure where an answer was
-            // wanted.
+            // What the device refuses. The crate has answered with a failure where the front-end
+            // wanted an acknowledgement; it does not answer what has a reply of its own.
+            Err(error) if HAS_REPLY.contains(&request) => Err(ConnectionError::Request(error)),
             Err(
                 error @ (VhostUserError::ReqHandlerError(_)
                 | VhostUserError::InvalidParam

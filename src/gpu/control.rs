@@ -9,7 +9,7 @@ use super::display::{Display, DisplayQueryError};
 use super::error::CommandError;
 use super::rect::Rect;
 use super::resource::{Blob, Image, Kind};
-use super::scanout::{Scanout, ScanoutSet, ScanoutSource};
+use super::scanout::{Scanout, ScanoutSource};
 use super::wire::{
     BlobMem, Command, Format, GetEdid, ResourceAttachBacking, ResourceCreate2d, ResourceCreateBlob,
     ResourceFlush, ResourceRequest, RespDisplayInfo, RespEdid, RespResourceUuid, RespType,
@@ -231,15 +231,13 @@ impl Gpu {
         {
             return Err(CommandError::OutOfRange("rectangle"));
         }
-        let mut flushed = ScanoutSet::default();
         for (scanout, shown) in self.scanouts.of(id) {
             if let Some(damage) = rect.within(&shown.rect) {
                 self.resources.refresh_shadow(request.memory(), id, &shown.source, damage)?;
                 display.flush(scanout, damage, &shown.source);
-                flushed.insert(scanout);
             }
         }
-        Ok(Outcome::Flushed(flushed))
+        Ok(Outcome::Done)
     }
 
     fn resource_create_blob<M: GuestMemory>(
