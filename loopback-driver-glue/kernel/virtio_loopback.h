@@ -90,7 +90,8 @@ struct virtio_loopback_queue_fds {
  * @size: entries
  * @ready: 1 when the driver has set the queue up
  * @outstanding: buffers the device side has not returned
- * @next_avail: where the device side must start in the available ring
+ * @next_avail: where a device side that has not taken any buffer starts in the
+ *	available ring; how far one has got is not followed here
  * @reserved0: out: 0
  * @desc: IOVA of the descriptor table
  * @avail: IOVA of the available ring
