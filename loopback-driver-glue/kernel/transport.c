@@ -79,6 +79,9 @@ static void go_live(struct vlb_device *dev)
 	bool null = vlb_is_null(dev);
 	u32 i;
 
+	/* nobody is there to serve it, but somebody may come */
+	if (!null && dev->session == VLB_SESSION_KEPT)
+		return;
 	if (!null)
 		vlb_window_open(dev);
 	for (i = 0; i < dev->num_queues; i++) {
@@ -113,7 +116,9 @@ static void wait_for_ack(struct vlb_device *dev, u32 sequence)
 
 	if (!wait_event_timeout(dev->ack_wait,
 				READ_ONCE(dev->acked) == sequence ||
-				vlb_is_null(dev), timeout))
+				READ_ONCE(dev->removed) ||
+				READ_ONCE(dev->session) != VLB_SESSION_ATTACHED,
+				timeout))
 		atomic64_inc(&dev->stats.reset_timeouts);
 	WRITE_ONCE(dev->reset_pending, 0);
 }
@@ -206,6 +211,7 @@ static void vlb_reset(struct virtio_device *vdev)
 	      dev->session == VLB_SESSION_ATTACHED;
 	if (ask)
 		sequence = vlb_event_post(dev, &event);
+	dev->resetting = true;
 	mutex_unlock(&dev->lock);
 
 	if (ask)
@@ -213,6 +219,7 @@ static void vlb_reset(struct virtio_device *vdev)
 
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->status, 0);
+	dev->resetting = false;
 	if (was_ok)
 		vlb_device_quiesce(dev);
 	mutex_unlock(&dev->lock);
