@@ -9,6 +9,7 @@
  */
 #include "compat.h"
 #include <linux/file.h>
+#include <linux/sched.h>
 #include <linux/virtio_ring.h>
 #include <linux/vmalloc.h>
 #include "internal.h"
@@ -318,8 +319,10 @@ unsigned int vlb_queue_restart(struct vlb_queue *q, bool fail)
 	}
 	/* a held queue gains chains, but loses none; long, so without its lock */
 	for (head = next_outstanding(q, VLB_NO_CHAIN); head != VLB_NO_CHAIN;
-	     head = next_outstanding(q, head))
+	     head = next_outstanding(q, head)) {
 		vlb_shadow_refresh(&q->shadow, head);
+		cond_resched();
+	}
 
 	spin_lock_irqsave(&q->lock, flags);
 	if (q->vq)

@@ -110,15 +110,16 @@ static void vlb_set_status(struct virtio_device *vdev, u8 status)
 	mutex_unlock(&dev->lock);
 }
 
-static void wait_for_ack(struct vlb_device *dev, u32 sequence)
+/* @epoch: the session that was asked. The next one knows nothing of it. */
+static void wait_for_ack(struct vlb_device *dev, u32 sequence, u32 epoch)
 {
 	unsigned long timeout = msecs_to_jiffies(dev->reset_timeout_ms);
 
 	if (!wait_event_timeout(dev->ack_wait,
 				READ_ONCE(dev->acked) == sequence ||
 				READ_ONCE(dev->removed) ||
-				READ_ONCE(dev->session) != VLB_SESSION_ATTACHED,
-				timeout))
+				READ_ONCE(dev->session) != VLB_SESSION_ATTACHED ||
+				READ_ONCE(dev->epoch) != epoch, timeout))
 		atomic64_inc(&dev->stats.reset_timeouts);
 	WRITE_ONCE(dev->reset_pending, 0);
 }
@@ -203,7 +204,7 @@ static void vlb_reset(struct virtio_device *vdev)
 		.type = VIRTIO_LOOPBACK_EVENT_RESET,
 	};
 	bool was_ok, ask;
-	u32 sequence = 0;
+	u32 sequence = 0, epoch;
 
 	mutex_lock(&dev->lock);
 	was_ok = dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
@@ -211,11 +212,12 @@ static void vlb_reset(struct virtio_device *vdev)
 	      dev->session == VLB_SESSION_ATTACHED;
 	if (ask)
 		sequence = vlb_event_post(dev, &event);
+	epoch = dev->epoch;
 	dev->resetting = true;
 	mutex_unlock(&dev->lock);
 
 	if (ask)
-		wait_for_ack(dev, sequence);
+		wait_for_ack(dev, sequence, epoch);
 
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->status, 0);
