@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "harness.h"
 
@@ -296,6 +298,51 @@ static void test_keep_removed(void)
 	pthread_join(client.thread, NULL);
 }
 
+/* A process that serves as long as it lives. */
+static pid_t serving_process(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	close(client.d.fd);
+	if (vdev_attach(&s.dev))
+		_exit(1);
+	s.dev.restart = VIRTIO_LOOPBACK_REOFFER;
+	vdev_serve(&s.dev, 60000, NULL);
+	_exit(2);
+}
+
+/* Killed at any point of its work, again and again; the client sees nothing. */
+static void test_keep_killed(void)
+{
+	int i, status;
+	pid_t pid;
+
+	start("killed", 20000);
+	start_client();
+	lose_session(false);
+	for (i = 0; i < 25; i++) {
+		pid = serving_process();
+		EXPECT(WAIT_FOR(state_is("attached"), 5000));
+		sleep_ms(i * 7 % 60);
+		if (i % 5 == 4)
+			EXPECT(commands_return());
+		kill(pid, SIGKILL);
+		EXPECT(waitpid(pid, &status, 0) == pid);
+		EXPECT(WIFSIGNALED(status));
+		EXPECT(state_is("kept"));
+	}
+	pid = serving_process();
+	EXPECT(commands_return());
+	stop_client();
+	EXPECT(WAIT_FOR(!kept_status().outstanding, 10000));
+	EXPECT(WAIT_FOR(!kept_status().bounce_used, 10000));
+	EXPECT(!kept_status().bad_used && !kept_status().filtered_values);
+	kill(pid, SIGKILL);
+	EXPECT(waitpid(pid, &status, 0) == pid);
+}
+
 static void bind_driver(const char *file)
 {
 	char command[256];
@@ -360,6 +407,7 @@ const struct test keep_tests[] = {
 	{ "keep_deadline", test_keep_deadline, 60 },
 	{ "keep_twice", test_keep_twice, 60 },
 	{ "keep_removed", test_keep_removed, 60 },
+	{ "keep_killed", test_keep_killed, 120 },
 	{ "keep_rebind", test_keep_rebind, 60 },
 	{ 0 }
 };
