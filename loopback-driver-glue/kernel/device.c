@@ -102,6 +102,7 @@ static void device_free(struct vlb_device *dev)
 	cancel_delayed_work_sync(&dev->keep_work);
 	cancel_work_sync(&dev->drain_work);
 	cancel_work_sync(&dev->refill_work);
+	cancel_delayed_work_sync(&dev->shrink_work);
 	for (i = 0; i < dev->num_queues; i++)
 		vlb_queue_destroy(&dev->queues[i]);
 	vlb_dma_destroy(dev);
@@ -350,6 +351,12 @@ static void refill_work(struct work_struct *work)
 	vlb_window_freshen(dev);
 }
 
+static void shrink_work(struct work_struct *work)
+{
+	vlb_window_shrink(container_of(to_delayed_work(work),
+				       struct vlb_device, shrink_work));
+}
+
 static void init_fields(struct vlb_device *dev)
 {
 	kref_init(&dev->refs);
@@ -361,6 +368,7 @@ static void init_fields(struct vlb_device *dev)
 	INIT_DELAYED_WORK(&dev->release_work, release_work);
 	INIT_DELAYED_WORK(&dev->keep_work, keep_work);
 	INIT_WORK(&dev->refill_work, refill_work);
+	INIT_DELAYED_WORK(&dev->shrink_work, shrink_work);
 	INIT_WORK(&dev->free_work, free_work);
 	spin_lock_init(&dev->config_lock);
 	INIT_LIST_HEAD(&dev->entry);

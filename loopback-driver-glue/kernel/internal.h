@@ -230,6 +230,7 @@ struct vlb_stats {
  * @keep_work: it begins to at the deadline
  * @removed_at: jiffies when the control file was closed
  * @refill_work: gives bounce slots pages, and shows them
+ * @shrink_work: takes pages from bounce slots again
  * @free_work: the end
  * @config_lock: protects @config and @config_len
  * @config: configuration space
@@ -285,6 +286,7 @@ struct vlb_device {
 	struct delayed_work keep_work;
 	unsigned long removed_at;
 	struct work_struct refill_work;
+	struct delayed_work shrink_work;
 	struct work_struct free_work;
 
 	spinlock_t config_lock;
@@ -381,6 +383,7 @@ int vlb_window_file(struct vlb_device *dev);
 void vlb_window_open(struct vlb_device *dev);
 void vlb_window_close(struct vlb_device *dev);
 void vlb_window_freshen(struct vlb_device *dev);
+void vlb_window_shrink(struct vlb_device *dev);
 void vlb_window_zap(struct vlb_device *dev, unsigned long first,
 		    unsigned long npages);
 

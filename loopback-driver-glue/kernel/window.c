@@ -295,6 +295,27 @@ void vlb_window_freshen(struct vlb_device *dev)
 	up_write(&dev->map_lock);
 }
 
+/**
+ * vlb_window_shrink - give back pages of bounce slots that nobody uses
+ * @dev: the device
+ */
+void vlb_window_shrink(struct vlb_device *dev)
+{
+	u32 first, n, gone = 0;
+
+	do {
+		down_write(&dev->map_lock);
+		n = vlb_bounce_shrink_begin(&dev->bounce, &first);
+		if (n) {
+			vlb_window_zap(dev, (VLB_BOUNCE_BASE >> PAGE_SHIFT) +
+				       first, n);
+			gone = vlb_bounce_shrink_end(&dev->bounce, first, n);
+		}
+		up_write(&dev->map_lock);
+		cond_resched();
+	} while (n && gone == n);
+}
+
 static void set_window(struct vlb_device *dev, bool open)
 {
 	down_write(&dev->map_lock);

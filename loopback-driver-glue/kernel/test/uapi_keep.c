@@ -243,6 +243,21 @@ static void test_fail(void)
 	EXPECT(!status_of(&s.dev).bad_used);
 }
 
+/* The same with another session, which has no use for what it did not see. */
+static void test_keep_fail(void)
+{
+	start("kept_fail", 20000);
+	start_client();
+	lose_session(false);
+	EXPECT(commands_wait(300));
+	serve_again(VIRTIO_LOOPBACK_FAIL);
+	EXPECT(WAIT_FOR(s.dev.restarted[0] > 0, 5000));
+	EXPECT(commands_return());
+	stop_client();
+	EXPECT(WAIT_FOR(!status_of(&s.dev).bounce_used, 10000));
+	EXPECT(!status_of(&s.dev).bad_used);
+}
+
 /* Nobody comes: at the deadline, not before, the null device answers. */
 static void test_keep_deadline(void)
 {
@@ -404,6 +419,7 @@ const struct test keep_tests[] = {
 	{ "kept", test_kept, 90 },
 	{ "reoffer_order", test_reoffer_order, 60 },
 	{ "fail", test_fail, 60 },
+	{ "keep_fail", test_keep_fail, 60 },
 	{ "keep_deadline", test_keep_deadline, 60 },
 	{ "keep_twice", test_keep_twice, 60 },
 	{ "keep_removed", test_keep_removed, 60 },
