@@ -6,6 +6,9 @@
 #define VLB_TARGET_MIN	256
 #define VLB_TARGET_MAX	4096
 
+/* Slots that lose their page in one go, with faults and mappings waiting. */
+#define VLB_SHRINK_STEP	4096
+
 static struct vlb_slot *slot_at(struct vlb_bounce *b, u32 i)
 {
 	return &b->chunks[i / VLB_CHUNK_SLOTS][i % VLB_CHUNK_SLOTS];
@@ -444,4 +447,83 @@ void vlb_bounce_trim(struct vlb_bounce *b)
 		if (page)
 			__free_page(page);
 	} while (page);
+}
+
+/**
+ * vlb_bounce_is_high - whether many slots have a page and few are used
+ * @b: the region
+ *
+ * Return: true when vlb_bounce_shrink_begin() should be called, if it stays so
+ */
+bool vlb_bounce_is_high(struct vlb_bounce *b)
+{
+	u32 ready = READ_ONCE(b->ready), used = READ_ONCE(b->used);
+
+	return ready > 2 * VLB_TARGET_MAX && used < ready / 4;
+}
+
+/**
+ * vlb_bounce_shrink_begin - take free slots at the end out of use
+ * @b: the region
+ * @first: out: the first of them
+ *
+ * The caller takes their pages out of the device side's view, so that a later
+ * mapping of such a slot is not confused with what was there, and calls
+ * vlb_bounce_shrink_end().
+ *
+ * Return: how many, perhaps none
+ */
+u32 vlb_bounce_shrink_begin(struct vlb_bounce *b, u32 *first)
+{
+	unsigned long flags, keep, last;
+	u32 n = 0;
+
+	spin_lock_irqsave(&b->lock, flags);
+	if (vlb_bounce_is_high(b)) {
+		last = find_last_bit(b->map, b->ready);
+		keep = last < b->ready ? last + 1 : 0;
+		keep = max_t(unsigned long, keep, b->used + VLB_TARGET_MAX);
+		keep = max_t(unsigned long, keep, b->ready - VLB_SHRINK_STEP);
+		if (keep < b->ready)
+			n = b->ready - keep;
+		*first = keep;
+		bitmap_set(b->map, keep, n);
+		b->target = min_t(u32, VLB_TARGET_MIN, b->cap);
+	}
+	spin_unlock_irqrestore(&b->lock, flags);
+	return n;
+}
+
+/**
+ * vlb_bounce_shrink_end - give back the pages of slots taken out of use
+ * @b: the region
+ * @first: from vlb_bounce_shrink_begin()
+ * @n: likewise
+ *
+ * If slots behind them have got pages meanwhile, they keep theirs.
+ *
+ * Return: how many pages went
+ */
+u32 vlb_bounce_shrink_end(struct vlb_bounce *b, u32 first, u32 n)
+{
+	u32 slot = first + n, gone = 0;
+	unsigned long flags;
+
+	while (slot-- > first) {
+		struct page *page = NULL;
+
+		spin_lock_irqsave(&b->lock, flags);
+		if (b->ready == slot + 1) {
+			b->ready--;
+			page = slot_at(b, slot)->page;
+			slot_at(b, slot)->page = NULL;
+			gone++;
+		}
+		bitmap_clear(b->map, slot, 1);
+		b->hint = min(b->hint, slot);
+		spin_unlock_irqrestore(&b->lock, flags);
+		if (page)
+			__free_page(page);
+	}
+	return gone;
 }

@@ -5,7 +5,7 @@
  * carry other people's data, so the device side gets a copy and never the page.
  *
  * A slot is one page of a region of consecutive IOVAs. Slots below @ready have
- * a page and keep it; a mapping of n pages takes n neighbouring slots, the
+ * a page and keep it, unless few are in use for long; a mapping of n pages takes n neighbouring slots, the
  * lowest that are free, so the working set stays small and stays mapped by the
  * device side. A page is zeroed when it is allocated; what an earlier mapping
  * left in it, the same device side has already seen.
@@ -61,7 +61,7 @@ struct vlb_slot {
  * @used: slots that are mapped
  * @hint: no slot below is free
  * @target: free slots that should have a page
- * @map: bit per slot, set when mapped
+ * @map: bit per slot, set when mapped, or about to lose its page
  * @chunks: VLB_CHUNK_SLOTS slots each
  *
  * The contents of a mapped slot belong to the mapping, so they are copied
@@ -109,5 +109,8 @@ struct page *vlb_bounce_page(struct vlb_bounce *b, u64 offset);
 bool vlb_bounce_is_low(struct vlb_bounce *b);
 void vlb_bounce_refill(struct vlb_bounce *b);
 void vlb_bounce_trim(struct vlb_bounce *b);
+bool vlb_bounce_is_high(struct vlb_bounce *b);
+u32 vlb_bounce_shrink_begin(struct vlb_bounce *b, u32 *first);
+u32 vlb_bounce_shrink_end(struct vlb_bounce *b, u32 first, u32 n);
 
 #endif /* VLB_BOUNCE_H */

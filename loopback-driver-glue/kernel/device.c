@@ -18,7 +18,8 @@
 #include <linux/sysfs.h>
 #include "internal.h"
 
-#define VLB_MAX_DEVICES	256
+#define VLB_MAX_DEVICES		256
+#define VLB_EXPORT_DEFAULT	(2ULL << 30)
 
 static unsigned int bounce_max_mb = 1280;
 module_param(bounce_max_mb, uint, 0444);
@@ -48,6 +49,8 @@ static ssize_t state_show(struct device *parent, struct device_attribute *attr,
 		state = "null";
 	else if (READ_ONCE(dev->session) == VLB_SESSION_ATTACHED)
 		state = "attached";
+	else if (READ_ONCE(dev->session) == VLB_SESSION_KEPT)
+		state = "kept";
 	return sysfs_emit(buf, "%s\n", state);
 }
 static DEVICE_ATTR_RO(state);
@@ -96,13 +99,16 @@ static void device_free(struct vlb_device *dev)
 
 	release_name(dev);
 	cancel_delayed_work_sync(&dev->release_work);
+	cancel_delayed_work_sync(&dev->keep_work);
 	cancel_work_sync(&dev->drain_work);
 	cancel_work_sync(&dev->refill_work);
+	cancel_delayed_work_sync(&dev->shrink_work);
 	for (i = 0; i < dev->num_queues; i++)
 		vlb_queue_destroy(&dev->queues[i]);
 	vlb_dma_destroy(dev);
 	vlb_window_destroy(dev);
 	vlb_bounce_destroy(&dev->bounce);
+	vlb_account_put(dev->exports);
 	release_index(dev);
 	kfree(dev);
 	module_put(THIS_MODULE);
@@ -287,7 +293,7 @@ static void hold_all(struct vlb_device *dev)
 	u32 i;
 
 	for (i = 0; i < dev->num_queues; i++)
-		vlb_queue_set_mode(&dev->queues[i], VLB_HELD);
+		vlb_queue_hold(&dev->queues[i]);
 }
 
 /* The null device answers from now on. Called with @dev->lock. */
@@ -321,6 +327,21 @@ static void release_work(struct work_struct *work)
 	mutex_unlock(&dev->lock);
 }
 
+/* The deadline may be that of an earlier session: then there is a later one. */
+static void keep_work(struct work_struct *work)
+{
+	struct vlb_device *dev = container_of(to_delayed_work(work),
+					      struct vlb_device, keep_work);
+
+	mutex_lock(&dev->lock);
+	if (dev->session == VLB_SESSION_KEPT && !dev->removed &&
+	    time_after_eq(jiffies, dev->keep_until)) {
+		WRITE_ONCE(dev->session, VLB_SESSION_GONE);
+		vlb_device_quiesce(dev);
+	}
+	mutex_unlock(&dev->lock);
+}
+
 static void refill_work(struct work_struct *work)
 {
 	struct vlb_device *dev = container_of(work, struct vlb_device,
@@ -328,6 +349,12 @@ static void refill_work(struct work_struct *work)
 
 	vlb_bounce_refill(&dev->bounce);
 	vlb_window_freshen(dev);
+}
+
+static void shrink_work(struct work_struct *work)
+{
+	vlb_window_shrink(container_of(to_delayed_work(work),
+				       struct vlb_device, shrink_work));
 }
 
 static void init_fields(struct vlb_device *dev)
@@ -339,7 +366,9 @@ static void init_fields(struct vlb_device *dev)
 	INIT_WORK(&dev->lifecycle_work, lifecycle_work);
 	INIT_WORK(&dev->drain_work, drain_work);
 	INIT_DELAYED_WORK(&dev->release_work, release_work);
+	INIT_DELAYED_WORK(&dev->keep_work, keep_work);
 	INIT_WORK(&dev->refill_work, refill_work);
+	INIT_DELAYED_WORK(&dev->shrink_work, shrink_work);
 	INIT_WORK(&dev->free_work, free_work);
 	spin_lock_init(&dev->config_lock);
 	INIT_LIST_HEAD(&dev->entry);
@@ -359,6 +388,7 @@ static void init_shape(struct vlb_device *dev,
 	dev->features = create->features;
 	dev->window_size = create->window_size ?: VLB_WINDOW_DEFAULT;
 	dev->reset_timeout_ms = create->reset_timeout_ms ?: 1000;
+	dev->keep_ms = create->keep_ms;
 	memcpy(dev->config, config, create->config_len);
 	dev->config_len = create->config_len;
 	strscpy(dev->name, create->name, sizeof(dev->name));
@@ -373,6 +403,12 @@ static int init_memory(struct vlb_device *dev,
 
 	/* small windows keep three quarters for scatter lists */
 	cap = min(cap, dev->window_size / 4);
+	if (create->bounce_max)
+		cap = min_t(u64, cap, create->bounce_max);
+	dev->exports = vlb_account_create((create->export_max ?:
+					   VLB_EXPORT_DEFAULT) >> PAGE_SHIFT);
+	if (!dev->exports)
+		return -ENOMEM;
 	err = vlb_bounce_init(&dev->bounce, cap >> PAGE_SHIFT);
 	if (err)
 		return err;
@@ -486,6 +522,17 @@ void vlb_device_quiesce(struct vlb_device *dev)
 	answer_all(dev);
 }
 
+/* All that is in flight waits, for another session or for the deadline. */
+static void keep(struct vlb_device *dev)
+{
+	unsigned long time = msecs_to_jiffies(dev->keep_ms);
+
+	hold_all(dev);
+	vlb_window_close(dev);
+	dev->keep_until = jiffies + time;
+	mod_delayed_work(vlb_drain_wq, &dev->keep_work, time);
+}
+
 /**
  * vlb_device_session_gone - the process that served the device has gone
  * @dev: the device
@@ -494,11 +541,35 @@ void vlb_device_quiesce(struct vlb_device *dev)
  */
 void vlb_device_session_gone(struct vlb_device *dev)
 {
-	WRITE_ONCE(dev->session, VLB_SESSION_GONE);
+	bool kept = dev->keep_ms && !dev->removed;
+
+	WRITE_ONCE(dev->session, kept ? VLB_SESSION_KEPT : VLB_SESSION_GONE);
 	wake_up_all(&dev->ack_wait);
-	/* a removal does this in its own time */
-	if (!dev->removed)
+	if (kept)
+		keep(dev);
+	else if (!dev->removed)	/* a removal does this in its own time */
 		vlb_device_quiesce(dev);
+}
+
+/**
+ * vlb_device_session_new - a process serves the device from now on
+ * @dev: the device: the first session, or it is kept
+ *
+ * Queues of a kept device stay held: the process has to say what becomes of
+ * what is outstanding. Called with @dev->lock.
+ */
+void vlb_device_session_new(struct vlb_device *dev)
+{
+	bool kept = dev->session == VLB_SESSION_KEPT;
+
+	WRITE_ONCE(dev->epoch, dev->epoch + 1);
+	WRITE_ONCE(dev->session, VLB_SESSION_ATTACHED);
+	if (!kept)
+		return;
+	cancel_delayed_work(&dev->keep_work);
+	vlb_event_restart(dev);
+	if (vlb_is_running(dev))
+		vlb_window_open(dev);
 }
 
 /**

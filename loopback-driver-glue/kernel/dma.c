@@ -21,6 +21,9 @@
 #include <linux/scatterlist.h>
 #include "internal.h"
 
+/* How long few bounce slots are in use before their pages go. */
+#define SHRINK_DELAY	(5 * HZ)
+
 #define MAX_SEGMENT	0x80000000UL	/* lengths are u32 in virtio-gpu */
 
 static void *vlb_alloc(struct device *parent, size_t size, dma_addr_t *handle,
@@ -84,6 +87,9 @@ static void vlb_unmap_buffer(struct device *parent, dma_addr_t handle,
 		atomic64_add(dev->type->filter(&mapping.tag, mapping.orig,
 					       mapping.len),
 			     &dev->stats.filtered);
+	if (vlb_bounce_is_high(&dev->bounce))
+		queue_delayed_work(vlb_drain_wq, &dev->shrink_work,
+				   SHRINK_DELAY);
 	if (!left)
 		wake_up_all(&dev->bounce_wait);
 }

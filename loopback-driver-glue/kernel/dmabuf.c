@@ -18,6 +18,8 @@
 
 /**
  * struct vlb_export - what is behind a dma-buf
+ * @account: of the device it is from
+ * @charged: pages that @account counts for it
  * @pages: its pages, a reference each
  * @npages: how many
  * @lock: protects @vaddr and @attached
@@ -25,6 +27,8 @@
  * @attached: tables mapped by other devices
  */
 struct vlb_export {
+	struct vlb_account *account;
+	unsigned long charged;
 	struct page **pages;
 	unsigned long npages;
 	struct mutex lock;
@@ -44,12 +48,56 @@ struct vlb_attached {
 	struct sg_table table;
 };
 
+/**
+ * vlb_account_create - begin to count
+ * @max_pages: how many there may be
+ *
+ * Return: the account with one reference, or NULL
+ */
+struct vlb_account *vlb_account_create(u64 max_pages)
+{
+	struct vlb_account *account = kzalloc(sizeof(*account),
+					      GFP_KERNEL_ACCOUNT);
+
+	if (account) {
+		refcount_set(&account->refs, 1);
+		account->max = max_pages;
+	}
+	return account;
+}
+
+/**
+ * vlb_account_put - drop a reference
+ * @account: the account, or NULL
+ */
+void vlb_account_put(struct vlb_account *account)
+{
+	if (account && refcount_dec_and_test(&account->refs))
+		kfree(account);
+}
+
+static int charge(struct vlb_export *export, struct vlb_account *account,
+		  unsigned long npages)
+{
+	if ((u64)atomic64_add_return(npages, &account->pages) > account->max) {
+		atomic64_sub(npages, &account->pages);
+		return -ENOSPC;
+	}
+	refcount_inc(&account->refs);
+	export->account = account;
+	export->charged = npages;
+	return 0;
+}
+
 static void free_export(struct vlb_export *export)
 {
 	unsigned long i;
 
 	for (i = 0; i < export->npages; i++)
 		put_page(export->pages[i]);
+	if (export->account)
+		atomic64_sub(export->charged, &export->account->pages);
+	vlb_account_put(export->account);
 	kvfree(export->pages);
 	kfree(export);
 }
@@ -320,10 +368,14 @@ static struct vlb_export *make_export(struct vlb_device *dev,
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&export->lock);
 	INIT_LIST_HEAD(&export->attached);
-	export->pages = kvmalloc_array(total, sizeof(*export->pages),
-				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	err = -ENOMEM;
-	if (export->pages) {
+	err = charge(export, dev->exports, total);
+	if (!err)
+		export->pages = kvmalloc_array(total, sizeof(*export->pages),
+					       GFP_KERNEL_ACCOUNT |
+					       __GFP_NOWARN);
+	if (!err && !export->pages)
+		err = -ENOMEM;
+	if (!err) {
 		down_read(&dev->map_lock);
 		err = take_pages(dev, export, ranges, count, total);
 		up_read(&dev->map_lock);
@@ -355,7 +407,8 @@ static struct dma_buf *make_dmabuf(struct vlb_export *export, u32 flags)
  * @arg: user address of struct virtio_loopback_export
  *
  * Return: a file descriptor; -EINVAL if a range is bad or not inside one
- * scatter list, -ENODEV if the driver's memory is not shown at present
+ * scatter list, -ENODEV if the driver's memory is not shown at present, -ENOSPC
+ * if the device's dma-bufs hold too much
  */
 long vlb_dmabuf_export(struct vlb_device *dev, void __user *arg)
 {

@@ -35,8 +35,10 @@
 #include <linux/mutex.h>
 #include <linux/platform_device.h>
 #include <linux/poll.h>
+#include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/virtio.h>
+#include <linux/virtio_config.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -72,11 +74,13 @@ enum vlb_mode { VLB_DOWN, VLB_HELD, VLB_LIVE, VLB_NULL };
  * enum vlb_session_state - whether a process serves the device
  * @VLB_SESSION_NONE: not yet
  * @VLB_SESSION_ATTACHED: yes
+ * @VLB_SESSION_KEPT: no longer; another may, until the deadline
  * @VLB_SESSION_GONE: no longer; the null device has taken over
  */
 enum vlb_session_state {
 	VLB_SESSION_NONE,
 	VLB_SESSION_ATTACHED,
+	VLB_SESSION_KEPT,
 	VLB_SESSION_GONE,
 };
 
@@ -168,6 +172,18 @@ struct vlb_events {
 };
 
 /**
+ * struct vlb_account - what the dma-bufs of a device hold; they outlive it
+ * @refs: the device and each dma-buf
+ * @pages: how many they hold
+ * @max: how many they may
+ */
+struct vlb_account {
+	refcount_t refs;
+	atomic64_t pages;
+	u64 max;
+};
+
+/**
  * struct vlb_stats - figures that are counted without a lock
  * @faults: page faults in the window
  * @stale_faults: of these, outside any mapping
@@ -193,11 +209,16 @@ struct vlb_stats {
  * @features: offered to the driver
  * @window_size: bytes
  * @reset_timeout_ms: see struct virtio_loopback_create
- * @lock: protects @status, @session, @removed and every change of a queue's
- *	mode
+ * @keep_ms: likewise
+ * @lock: protects @status, @session, @keep_until, @epoch, @removed, @resetting
+ *	and every change of a queue's mode
  * @status: virtio status byte; also read without the lock
  * @session: see enum vlb_session_state; also read without the lock
+ * @keep_until: VLB_SESSION_KEPT: jiffies of the deadline
+ * @epoch: how many sessions there have been; also read without the lock, and
+ *	changed only while the window is closed or nobody has a memory file
  * @removed: the control file is closed; also read without the lock
+ * @resetting: between the driver's wish to reset and its end
  * @reset_pending: sequence of the reset that waits for its acknowledgement, or 0
  * @acked: sequence of the last acknowledged reset
  * @ack_wait: the driver's reset waits here
@@ -206,8 +227,10 @@ struct vlb_stats {
  * @lifecycle_work: registers and unregisters
  * @drain_work: answers for the null device
  * @release_work: the null device begins to, after a removal
+ * @keep_work: it begins to at the deadline
  * @removed_at: jiffies when the control file was closed
  * @refill_work: gives bounce slots pages, and shows them
+ * @shrink_work: takes pages from bounce slots again
  * @free_work: the end
  * @config_lock: protects @config and @config_len
  * @config: configuration space
@@ -228,6 +251,7 @@ struct vlb_stats {
  * @dummy: what a stale address shows; of this device only
  * @inode: of all memory files of the device
  * @ring_handle: next DMA handle for a driver's ring, beyond the window
+ * @exports: see there
  * @stats: see there
  */
 struct vlb_device {
@@ -241,11 +265,15 @@ struct vlb_device {
 	u64 features;
 	u64 window_size;
 	u32 reset_timeout_ms;
+	u32 keep_ms;
 
 	struct mutex lock;
 	u8 status;
 	enum vlb_session_state session;
+	unsigned long keep_until;
+	u32 epoch;
 	bool removed;
+	bool resetting;
 	u32 reset_pending;
 	u32 acked;
 	wait_queue_head_t ack_wait;
@@ -255,8 +283,10 @@ struct vlb_device {
 	struct work_struct lifecycle_work;
 	struct work_struct drain_work;
 	struct delayed_work release_work;
+	struct delayed_work keep_work;
 	unsigned long removed_at;
 	struct work_struct refill_work;
+	struct delayed_work shrink_work;
 	struct work_struct free_work;
 
 	spinlock_t config_lock;
@@ -278,6 +308,7 @@ struct vlb_device {
 	struct page *dummy;
 	struct inode *inode;
 	atomic64_t ring_handle;
+	struct vlb_account *exports;
 	struct vlb_stats stats;
 };
 
@@ -298,6 +329,12 @@ static inline bool vlb_is_null(const struct vlb_device *dev)
 	       READ_ONCE(dev->session) == VLB_SESSION_GONE;
 }
 
+/* The driver is served, or will be. Called with @dev->lock. */
+static inline bool vlb_is_running(const struct vlb_device *dev)
+{
+	return dev->status & VIRTIO_CONFIG_S_DRIVER_OK && !dev->resetting;
+}
+
 /* main.c */
 extern struct workqueue_struct *vlb_lifecycle_wq;
 extern struct workqueue_struct *vlb_drain_wq;
@@ -312,6 +349,7 @@ void vlb_device_get(struct vlb_device *dev);
 void vlb_device_put(struct vlb_device *dev);
 void vlb_device_quiesce(struct vlb_device *dev);
 void vlb_device_session_gone(struct vlb_device *dev);
+void vlb_device_session_new(struct vlb_device *dev);
 
 /* transport.c */
 extern const struct virtio_config_ops vlb_config_ops;
@@ -325,13 +363,17 @@ int vlb_queue_up(struct vlb_queue *q, struct virtqueue *vq);
 void vlb_queue_down(struct vlb_queue *q);
 void vlb_queue_set_mode(struct vlb_queue *q, enum vlb_mode mode);
 bool vlb_queue_notify(struct virtqueue *vq);
-void vlb_queue_drain(struct vlb_queue *q);
+void vlb_queue_hold(struct vlb_queue *q);
+unsigned int vlb_queue_drain(struct vlb_queue *q);
+unsigned int vlb_queue_restart(struct vlb_queue *q, bool fail);
 int vlb_queue_set_fds(struct vlb_queue *q, int kick, int call);
 void vlb_queue_drop_fds(struct vlb_queue *q);
 u64 vlb_queue_iova(const struct vlb_queue *q);
 
 /* session.c */
 int vlb_session_open(struct vlb_device *dev);
+long vlb_session_status(struct vlb_device *dev, void __user *user);
+void vlb_event_restart(struct vlb_device *dev);
 u32 vlb_event_post(struct vlb_device *dev, struct virtio_loopback_event *event);
 
 /* window.c */
@@ -341,6 +383,7 @@ int vlb_window_file(struct vlb_device *dev);
 void vlb_window_open(struct vlb_device *dev);
 void vlb_window_close(struct vlb_device *dev);
 void vlb_window_freshen(struct vlb_device *dev);
+void vlb_window_shrink(struct vlb_device *dev);
 void vlb_window_zap(struct vlb_device *dev, unsigned long first,
 		    unsigned long npages);
 
@@ -350,6 +393,8 @@ void vlb_dma_destroy(struct vlb_device *dev);
 bool vlb_dma_wait_idle(struct vlb_device *dev, unsigned long timeout);
 
 /* dmabuf.c */
+struct vlb_account *vlb_account_create(u64 max_pages);
+void vlb_account_put(struct vlb_account *account);
 long vlb_dmabuf_export(struct vlb_device *dev, void __user *arg);
 
 /* gpu.c */

@@ -80,7 +80,10 @@ static bool valid_name(const char *name)
 
 static bool valid_create(const struct virtio_loopback_create *create)
 {
-	return !create->flags && !create->keep_ms &&
+	return !create->flags &&
+	       create->keep_ms <= VIRTIO_LOOPBACK_MAX_KEEP_MS &&
+	       (!create->bounce_max ||
+		create->bounce_max >= VIRTIO_LOOPBACK_MIN_BOUNCE) &&
 	       !memchr_inv(create->reserved, 0, sizeof(create->reserved)) &&
 	       create->device_id == vlb_gpu_ops.device_id &&
 	       create->config_len &&
@@ -148,6 +151,17 @@ static long control_attach(struct vlb_control *control)
 	return ret;
 }
 
+static long control_status(struct vlb_control *control, void __user *user)
+{
+	long ret = -ENXIO;
+
+	mutex_lock(&control->lock);
+	if (control->dev)
+		ret = vlb_session_status(control->dev, user);
+	mutex_unlock(&control->lock);
+	return ret;
+}
+
 static long control_ioctl(struct file *file, unsigned int cmd,
 			  unsigned long arg)
 {
@@ -162,6 +176,8 @@ static long control_ioctl(struct file *file, unsigned int cmd,
 		return control_create(control, user);
 	case VIRTIO_LOOPBACK_ATTACH:
 		return arg ? -EINVAL : control_attach(control);
+	case VIRTIO_LOOPBACK_STATUS:
+		return control_status(control, user);
 	default:
 		return -ENOTTY;
 	}
@@ -219,6 +235,7 @@ static int __init vlb_init(void)
 
 	BUILD_BUG_ON(sizeof(struct virtio_loopback_create) != 152);
 	BUILD_BUG_ON(sizeof(struct virtio_loopback_event) != 32);
+	BUILD_BUG_ON(sizeof(struct virtio_loopback_status) != 128);
 	BUILD_BUG_ON(VLB_RING_BASE + VIRTIO_LOOPBACK_MAX_QUEUES *
 		     VLB_RING_STRIDE > VLB_BOUNCE_BASE);
 	BUILD_BUG_ON(PAGE_ALIGN(vring_size(VIRTIO_LOOPBACK_MAX_QUEUE_SIZE,

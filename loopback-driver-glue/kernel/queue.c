@@ -9,6 +9,7 @@
  */
 #include "compat.h"
 #include <linux/file.h>
+#include <linux/sched.h>
 #include <linux/virtio_ring.h>
 #include <linux/vmalloc.h>
 #include "internal.h"
@@ -27,9 +28,17 @@ static void queue_seen(void *arg, const struct vlb_chain *chain)
 	q->dev->type->seen(&q->dev->bounce, chain);
 }
 
+static void queue_refresh(void *arg, u64 addr, u32 len)
+{
+	struct vlb_queue *q = arg;
+
+	vlb_bounce_sync(&q->dev->bounce, addr - VLB_BOUNCE_BASE, len, true);
+}
+
 static const struct vlb_shadow_ops queue_shadow_ops = {
 	.resolve = queue_resolve,
 	.seen = queue_seen,
+	.refresh = queue_refresh,
 };
 
 /* Signals the kick eventfd, if there is one. */
@@ -186,7 +195,7 @@ void vlb_queue_set_mode(struct vlb_queue *q, enum vlb_mode mode)
 	live = q->mode == VLB_LIVE;
 	if (live) {
 		vlb_shadow_forward(&q->shadow);
-		q->shadow.kicked = q->shadow.avail;
+		q->shadow.kicked = q->shadow.offered;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 	if (!live)
@@ -194,6 +203,19 @@ void vlb_queue_set_mode(struct vlb_queue *q, enum vlb_mode mode)
 	kick(q);
 	/* what the device side used before, and called for in vain */
 	collect(q);
+}
+
+/**
+ * vlb_queue_hold - nothing goes to the device side or comes from it
+ * @q: the queue
+ *
+ * What the device side has used by now still comes back. Called with
+ * @q->dev->lock.
+ */
+void vlb_queue_hold(struct vlb_queue *q)
+{
+	collect(q);
+	vlb_queue_set_mode(q, VLB_HELD);
 }
 
 /**
@@ -227,12 +249,14 @@ bool vlb_queue_notify(struct virtqueue *vq)
 /**
  * vlb_queue_drain - the null device answers every buffer there is
  * @q: the queue; nothing happens unless its mode is VLB_NULL
+ *
+ * Return: how many it answered
  */
-void vlb_queue_drain(struct vlb_queue *q)
+unsigned int vlb_queue_drain(struct vlb_queue *q)
 {
 	struct vlb_shadow *s = &q->shadow;
 	struct virtqueue *vq;
-	unsigned int done = 0, head;
+	unsigned int done = 0;
 	unsigned long flags;
 
 	rcu_read_lock();
@@ -240,15 +264,12 @@ void vlb_queue_drain(struct vlb_queue *q)
 	vq = q->vq;
 	if (vq && q->mode == VLB_NULL) {
 		vlb_shadow_forward(s);
-		for (head = 0; s->outstanding && head < s->driver.num; head++) {
-			struct vlb_chain *chain = &s->chains[head];
+		for (; s->outstanding; done++) {
+			u16 head = s->oldest;
 
-			if (!chain->outstanding)
-				continue;
 			vlb_shadow_complete(s, head,
 					    q->dev->type->answer(&q->dev->bounce,
-								 chain));
-			done++;
+								 &s->chains[head]));
 		}
 		vlb_shadow_publish(s);
 	}
@@ -256,6 +277,59 @@ void vlb_queue_drain(struct vlb_queue *q)
 	if (done)
 		vring_interrupt(0, vq);
 	rcu_read_unlock();
+	return done;
+}
+
+/* The chain behind @head that is outstanding, the first for VLB_NO_CHAIN. */
+static u16 next_outstanding(struct vlb_queue *q, u16 head)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&q->lock, flags);
+	if (!q->vq)
+		head = VLB_NO_CHAIN;
+	else if (head == VLB_NO_CHAIN)
+		head = q->shadow.oldest;
+	else
+		head = q->shadow.chains[head].newer;
+	spin_unlock_irqrestore(&q->lock, flags);
+	return head;
+}
+
+/**
+ * vlb_queue_restart - begin anew with another device side
+ * @q: the queue of a driver that runs; the old device side has gone
+ * @fail: answer what is outstanding, instead of offering it again
+ *
+ * Called with @q->dev->lock.
+ *
+ * Return: how many chains were offered again, or answered
+ */
+unsigned int vlb_queue_restart(struct vlb_queue *q, bool fail)
+{
+	unsigned int offered = 0, failed = 0;
+	unsigned long flags;
+	u16 head;
+
+	vlb_queue_hold(q);
+	if (fail) {
+		vlb_queue_set_mode(q, VLB_NULL);
+		failed = vlb_queue_drain(q);
+		vlb_queue_set_mode(q, VLB_HELD);
+	}
+	/* a held queue gains chains, but loses none; long, so without its lock */
+	for (head = next_outstanding(q, VLB_NO_CHAIN); head != VLB_NO_CHAIN;
+	     head = next_outstanding(q, head)) {
+		vlb_shadow_refresh(&q->shadow, head);
+		cond_resched();
+	}
+
+	spin_lock_irqsave(&q->lock, flags);
+	if (q->vq)
+		offered = vlb_shadow_reoffer(&q->shadow);
+	spin_unlock_irqrestore(&q->lock, flags);
+	vlb_queue_set_mode(q, VLB_LIVE);
+	return fail ? failed : offered;
 }
 
 /* Runs in the eventfd's wake-up, with its wait queue lock held. */

@@ -11,6 +11,20 @@
 #include <linux/uaccess.h>
 #include "internal.h"
 
+/* If there is no room, the oldest goes. Called with the lock. */
+static void add_event(struct vlb_events *events,
+		      struct virtio_loopback_event *event)
+{
+	event->sequence = ++events->sequence;
+	if (events->count == VLB_EVENTS) {
+		events->head = (events->head + 1) % VLB_EVENTS;
+		events->count--;
+		events->dropped++;
+	}
+	events->ring[(events->head + events->count) % VLB_EVENTS] = *event;
+	events->count++;
+}
+
 /**
  * vlb_event_post - tell the device side something; any context
  * @dev: the device
@@ -26,20 +40,35 @@ u32 vlb_event_post(struct vlb_device *dev, struct virtio_loopback_event *event)
 	unsigned long flags;
 
 	spin_lock_irqsave(&events->lock, flags);
-	event->sequence = ++events->sequence;
+	add_event(events, event);
 	/* before anybody can read it, and acknowledge */
 	if (event->type == VIRTIO_LOOPBACK_EVENT_RESET)
 		WRITE_ONCE(dev->reset_pending, event->sequence);
-	if (events->count == VLB_EVENTS) {
-		events->head = (events->head + 1) % VLB_EVENTS;
-		events->count--;
-		events->dropped++;
-	}
-	events->ring[(events->head + events->count) % VLB_EVENTS] = *event;
-	events->count++;
 	spin_unlock_irqrestore(&events->lock, flags);
 	wake_up_interruptible_poll(&events->wait, EPOLLIN);
 	return event->sequence;
+}
+/**
+ * vlb_event_restart - begin anew for another session
+ * @dev: the device
+ *
+ * What the last session did not read is of no use to this one, which is told
+ * how far the driver has come. Called with @dev->lock.
+ */
+void vlb_event_restart(struct vlb_device *dev)
+{
+	struct virtio_loopback_event event = { .value = dev->vdev.features };
+	struct vlb_events *events = &dev->events;
+
+	if (vlb_is_running(dev))
+		event.type = VIRTIO_LOOPBACK_EVENT_DRIVER_OK;
+	else if (dev->status & VIRTIO_CONFIG_S_FEATURES_OK && !dev->resetting)
+		event.type = VIRTIO_LOOPBACK_EVENT_FEATURES_OK;
+	spin_lock_irq(&events->lock);
+	events->count = 0;
+	if (event.type)
+		add_event(events, &event);
+	spin_unlock_irq(&events->lock);
 }
 
 /*
@@ -238,12 +267,32 @@ static void queue_status(struct vlb_device *dev,
 	}
 }
 
-static long get_status(struct vlb_device *dev, void __user *user)
+static u32 public_state(const struct vlb_device *dev)
+{
+	if (vlb_is_null(dev))
+		return VIRTIO_LOOPBACK_STATE_NULL;
+	switch (READ_ONCE(dev->session)) {
+	case VLB_SESSION_NONE:
+		return VIRTIO_LOOPBACK_STATE_WAITING;
+	case VLB_SESSION_KEPT:
+		return VIRTIO_LOOPBACK_STATE_KEPT;
+	default:
+		return VIRTIO_LOOPBACK_STATE_ATTACHED;
+	}
+}
+
+/**
+ * vlb_session_status - VIRTIO_LOOPBACK_STATUS
+ * @dev: the device
+ * @user: user address of struct virtio_loopback_status
+ *
+ * Return: 0 or -EFAULT
+ */
+long vlb_session_status(struct vlb_device *dev, void __user *user)
 {
 	struct virtio_loopback_status status = {
 		.driver_status = READ_ONCE(dev->status),
-		.state = vlb_is_null(dev) ? VIRTIO_LOOPBACK_STATE_NULL :
-					    VIRTIO_LOOPBACK_STATE_ATTACHED,
+		.state = public_state(dev),
 		.bounce_used = READ_ONCE(dev->bounce.used),
 		.bounce_pages = READ_ONCE(dev->bounce.ready),
 		.faults = atomic64_read(&dev->stats.faults),
@@ -251,6 +300,10 @@ static long get_status(struct vlb_device *dev, void __user *user)
 		.filtered_values = atomic64_read(&dev->stats.filtered),
 		.events_dropped = READ_ONCE(dev->events.dropped),
 		.reset_timeouts = atomic64_read(&dev->stats.reset_timeouts),
+		.index = dev->index,
+		.keep_ms = dev->keep_ms,
+		.bounce_max = (u64)dev->bounce.cap << PAGE_SHIFT,
+		.exported_pages = atomic64_read(&dev->exports->pages),
 	};
 
 	if (status.driver_status & VIRTIO_CONFIG_S_FEATURES_OK)
@@ -277,6 +330,29 @@ static long acknowledge(struct vlb_device *dev, void __user *user)
 	return 0;
 }
 
+static long outstanding(struct vlb_device *dev, void __user *user)
+{
+	struct virtio_loopback_outstanding args;
+	bool fail;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	fail = args.action == VIRTIO_LOOPBACK_FAIL;
+	if (args.reserved || args.queue >= dev->num_queues ||
+	    (!fail && args.action != VIRTIO_LOOPBACK_REOFFER))
+		return -EINVAL;
+	args.queue = array_index_nospec(args.queue, dev->num_queues);
+	mutex_lock(&dev->lock);
+	if (vlb_is_null(dev))
+		ret = -ENODEV;
+	else
+		ret = vlb_is_running(dev) ?
+		      vlb_queue_restart(&dev->queues[args.queue], fail) : 0;
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
 static long session_ioctl(struct file *file, unsigned int cmd,
 			  unsigned long arg)
 {
@@ -291,11 +367,13 @@ static long session_ioctl(struct file *file, unsigned int cmd,
 	case VIRTIO_LOOPBACK_CONFIG_SET:
 		return config_set(dev, user);
 	case VIRTIO_LOOPBACK_STATUS:
-		return get_status(dev, user);
+		return vlb_session_status(dev, user);
 	case VIRTIO_LOOPBACK_GET_MEM_FD:
 		return arg ? -EINVAL : vlb_window_file(dev);
 	case VIRTIO_LOOPBACK_ACK:
 		return acknowledge(dev, user);
+	case VIRTIO_LOOPBACK_OUTSTANDING:
+		return outstanding(dev, user);
 	default:
 		return -ENOTTY;
 	}
@@ -344,7 +422,7 @@ static int install_session(struct vlb_device *dev)
 		return PTR_ERR(file);
 	}
 	vlb_device_get(dev);
-	WRITE_ONCE(dev->session, VLB_SESSION_ATTACHED);
+	vlb_device_session_new(dev);
 	fd_install(fd, file);
 	return fd;
 }
@@ -354,7 +432,7 @@ static int install_session(struct vlb_device *dev)
  * @dev: the device
  *
  * Return: a file descriptor; -EBUSY if there is a session, -ENOTCONN if there
- * was one
+ * was one and the device is not kept
  */
 int vlb_session_open(struct vlb_device *dev)
 {

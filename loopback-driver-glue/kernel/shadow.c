@@ -64,10 +64,44 @@ void vlb_shadow_start(struct vlb_shadow *s, const struct vring *driver,
 	s->chains = chains;
 	s->event_idx = event_idx;
 	s->avail = 0;
+	s->offered = 0;
 	s->kicked = 0;
 	s->used_seen = 0;
 	s->used = 0;
 	s->outstanding = 0;
+	s->oldest = VLB_NO_CHAIN;
+	s->newest = VLB_NO_CHAIN;
+}
+
+static void link_newest(struct vlb_shadow *s, u16 head)
+{
+	struct vlb_chain *chain = &s->chains[head];
+
+	chain->older = s->newest;
+	chain->newer = VLB_NO_CHAIN;
+	if (s->newest == VLB_NO_CHAIN)
+		s->oldest = head;
+	else
+		s->chains[s->newest].newer = head;
+	s->newest = head;
+	chain->outstanding = true;
+	s->outstanding++;
+}
+
+static void unlink_chain(struct vlb_shadow *s, u16 head)
+{
+	struct vlb_chain *chain = &s->chains[head];
+
+	if (chain->older == VLB_NO_CHAIN)
+		s->oldest = chain->newer;
+	else
+		s->chains[chain->older].newer = chain->newer;
+	if (chain->newer == VLB_NO_CHAIN)
+		s->newest = chain->older;
+	else
+		s->chains[chain->newer].older = chain->older;
+	chain->outstanding = false;
+	s->outstanding--;
 }
 
 static void note_part(struct vlb_chain *chain, const struct vring_desc *desc)
@@ -110,34 +144,66 @@ static void note_indirect(struct vlb_shadow *s, struct vlb_chain *chain,
 	}
 }
 
-/* Copies one chain's descriptors and records what it may do. */
-static void copy_chain(struct vlb_shadow *s, u16 head)
+/*
+ * The descriptor behind @desc in the driver's ring, NULL at a chain's end. A
+ * chain has at most as many as the ring: *@left counts down from there.
+ */
+static const struct vring_desc *next_desc(const struct vlb_shadow *s,
+					  const struct vring_desc *desc,
+					  unsigned int *left)
 {
-	const struct vring *from = &s->driver;
+	u16 next = get16(&desc->next);
+
+	if (!--*left || !(get16(&desc->flags) & VRING_DESC_F_NEXT) ||
+	    next >= s->driver.num)
+		return NULL;
+	return &s->driver.desc[next];
+}
+
+static bool is_indirect(const struct vring_desc *desc)
+{
+	return get16(&desc->flags) & VRING_DESC_F_INDIRECT;
+}
+
+/* Records what a chain may do. */
+static void note_chain(struct vlb_shadow *s, u16 head)
+{
 	struct vlb_chain *chain = &s->chains[head];
-	unsigned int left = from->num;
-	u16 i = head;
+	const struct vring_desc *desc = &s->driver.desc[head];
+	unsigned int left = s->driver.num;
 
 	memset(chain, 0, sizeof(*chain));
-	while (left--) {
-		const struct vring_desc *desc = &from->desc[i];
-		u16 flags = get16(&desc->flags);
-
-		s->device.desc[i] = *desc;
-		if (flags & VRING_DESC_F_INDIRECT) {
+	for (; desc; desc = next_desc(s, desc, &left)) {
+		if (is_indirect(desc)) {
 			note_indirect(s, chain, desc);
 			break;
 		}
 		note_part(chain, desc);
-		if (!(flags & VRING_DESC_F_NEXT))
-			break;
-		i = get16(&desc->next);
-		if (i >= from->num)
+	}
+	link_newest(s, head);
+	s->ops->seen(s->arg, chain);
+}
+
+/* Shows one chain to the device side, up to the index of its ring. */
+static void offer_chain(struct vlb_shadow *s, u16 head)
+{
+	const struct vring_desc *desc = &s->driver.desc[head];
+	unsigned int left = s->driver.num;
+
+	for (; desc; desc = next_desc(s, desc, &left)) {
+		s->device.desc[desc - s->driver.desc] = *desc;
+		if (is_indirect(desc))
 			break;
 	}
-	chain->outstanding = true;
-	s->outstanding++;
-	s->ops->seen(s->arg, chain);
+	set16(&s->device.avail->ring[s->offered & (s->device.num - 1)], head);
+	s->offered++;
+}
+
+/* Descriptors and entries before the index. */
+static void publish_offered(struct vlb_shadow *s)
+{
+	smp_wmb();
+	set16(&s->device.avail->idx, s->offered);
 }
 
 /**
@@ -150,7 +216,7 @@ static void copy_chain(struct vlb_shadow *s, u16 head)
  */
 unsigned int vlb_shadow_forward(struct vlb_shadow *s)
 {
-	struct vring *from = &s->driver, *to = &s->device;
+	struct vring *from = &s->driver;
 	unsigned int mask = from->num - 1, total = 0;
 	u16 idx;
 
@@ -169,8 +235,8 @@ unsigned int vlb_shadow_forward(struct vlb_shadow *s)
 			if (WARN_ON_ONCE(head >= from->num ||
 					 s->chains[head].outstanding))
 				continue;
-			copy_chain(s, head);
-			set16(&to->avail->ring[s->avail & mask], head);
+			note_chain(s, head);
+			offer_chain(s, head);
 			total++;
 		}
 		if (s->event_idx)
@@ -178,12 +244,76 @@ unsigned int vlb_shadow_forward(struct vlb_shadow *s)
 		/* ask to be notified, then look again */
 		smp_mb();
 	}
-	if (total) {
-		/* descriptors and entries before idx */
-		smp_wmb();
-		set16(&to->avail->idx, s->avail);
-	}
+	if (total)
+		publish_offered(s);
 	return total;
+}
+
+static void refresh_part(struct vlb_shadow *s, const struct vring_desc *desc)
+{
+	if (!(get16(&desc->flags) & VRING_DESC_F_WRITE))
+		s->ops->refresh(s->arg, get64(&desc->addr), get32(&desc->len));
+}
+
+static void refresh_indirect(struct vlb_shadow *s,
+			     const struct vring_desc *desc)
+{
+	u32 len = get32(&desc->len), i;
+	const struct vring_desc *table;
+
+	table = s->ops->resolve(s->arg, get64(&desc->addr), len);
+	for (i = 0; table && i < len / sizeof(*desc); i++) {
+		refresh_part(s, &table[i]);
+		if (!(get16(&table[i].flags) & VRING_DESC_F_NEXT))
+			break;
+	}
+}
+
+/**
+ * vlb_shadow_refresh - show again what the device side reads of a chain
+ * @s: the queue
+ * @head: of an outstanding chain, which stays that meanwhile
+ *
+ * A device side that has gone may have written anything there. The caller need
+ * not serialise this with other calls: the driver's part of the chain is all
+ * that is looked at.
+ */
+void vlb_shadow_refresh(struct vlb_shadow *s, u16 head)
+{
+	const struct vring_desc *desc = &s->driver.desc[head];
+	unsigned int left = s->driver.num;
+
+	for (; desc; desc = next_desc(s, desc, &left)) {
+		refresh_part(s, desc);
+		if (is_indirect(desc)) {
+			refresh_indirect(s, desc);
+			break;
+		}
+	}
+}
+
+/**
+ * vlb_shadow_reoffer - begin anew with another device side
+ * @s: the queue; the old device side has gone
+ *
+ * The device's ring is as at the start, then it has every outstanding chain, in
+ * the order in which the driver added them.
+ *
+ * Return: how many chains these are
+ */
+unsigned int vlb_shadow_reoffer(struct vlb_shadow *s)
+{
+	u16 head;
+
+	memset(s->device.desc, 0, vlb_shadow_ring_bytes(s->device.num));
+	s->offered = 0;
+	s->used_seen = 0;
+	for (head = s->oldest; head != VLB_NO_CHAIN;
+	     head = s->chains[head].newer)
+		offer_chain(s, head);
+	s->kicked = s->offered;
+	publish_offered(s);
+	return s->outstanding;
 }
 
 /**
@@ -195,7 +325,7 @@ unsigned int vlb_shadow_forward(struct vlb_shadow *s)
  */
 bool vlb_shadow_kick_wanted(struct vlb_shadow *s)
 {
-	u16 now = s->avail, before = s->kicked;
+	u16 now = s->offered, before = s->kicked;
 
 	if (now == before)
 		return false;
@@ -216,8 +346,7 @@ static void push_used(struct vlb_shadow *s, u16 head, u32 len)
 	elem->id = (__force __virtio32)cpu_to_le32(head);
 	elem->len = (__force __virtio32)cpu_to_le32(len);
 	s->used++;
-	s->chains[head].outstanding = false;
-	s->outstanding--;
+	unlink_chain(s, head);
 }
 
 /**

@@ -79,6 +79,9 @@ static void go_live(struct vlb_device *dev)
 	bool null = vlb_is_null(dev);
 	u32 i;
 
+	/* nobody is there to serve it, but somebody may come */
+	if (!null && dev->session == VLB_SESSION_KEPT)
+		return;
 	if (!null)
 		vlb_window_open(dev);
 	for (i = 0; i < dev->num_queues; i++) {
@@ -107,13 +110,16 @@ static void vlb_set_status(struct virtio_device *vdev, u8 status)
 	mutex_unlock(&dev->lock);
 }
 
-static void wait_for_ack(struct vlb_device *dev, u32 sequence)
+/* @epoch: the session that was asked. The next one knows nothing of it. */
+static void wait_for_ack(struct vlb_device *dev, u32 sequence, u32 epoch)
 {
 	unsigned long timeout = msecs_to_jiffies(dev->reset_timeout_ms);
 
 	if (!wait_event_timeout(dev->ack_wait,
 				READ_ONCE(dev->acked) == sequence ||
-				vlb_is_null(dev), timeout))
+				READ_ONCE(dev->removed) ||
+				READ_ONCE(dev->session) != VLB_SESSION_ATTACHED ||
+				READ_ONCE(dev->epoch) != epoch, timeout))
 		atomic64_inc(&dev->stats.reset_timeouts);
 	WRITE_ONCE(dev->reset_pending, 0);
 }
@@ -198,7 +204,7 @@ static void vlb_reset(struct virtio_device *vdev)
 		.type = VIRTIO_LOOPBACK_EVENT_RESET,
 	};
 	bool was_ok, ask;
-	u32 sequence = 0;
+	u32 sequence = 0, epoch;
 
 	mutex_lock(&dev->lock);
 	was_ok = dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
@@ -206,13 +212,16 @@ static void vlb_reset(struct virtio_device *vdev)
 	      dev->session == VLB_SESSION_ATTACHED;
 	if (ask)
 		sequence = vlb_event_post(dev, &event);
+	epoch = dev->epoch;
+	dev->resetting = true;
 	mutex_unlock(&dev->lock);
 
 	if (ask)
-		wait_for_ack(dev, sequence);
+		wait_for_ack(dev, sequence, epoch);
 
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->status, 0);
+	dev->resetting = false;
 	if (was_ok)
 		vlb_device_quiesce(dev);
 	mutex_unlock(&dev->lock);

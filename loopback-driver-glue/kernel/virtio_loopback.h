@@ -7,6 +7,8 @@
  * VIRTIO_LOOPBACK_CREATE makes the device; VIRTIO_LOOPBACK_ATTACH gives the
  * session file through which one process serves it. Closing the session file
  * means "the device side is gone", closing the control file removes the device.
+ * A device without a session may be kept for a time; then ATTACH is possible
+ * again.
  *
  * Rules: all structures are the same for 32 and 64-bit callers, pointers are
  * __u64, every reserved field and unknown flag must be zero, every count and
@@ -25,6 +27,8 @@
 #define VIRTIO_LOOPBACK_MAX_CONFIG	256	/* bytes */
 #define VIRTIO_LOOPBACK_NAME_LEN	32	/* with the final NUL */
 #define VIRTIO_LOOPBACK_MAX_RANGES	1024	/* of EXPORT_DMABUF */
+#define VIRTIO_LOOPBACK_MAX_KEEP_MS	60000
+#define VIRTIO_LOOPBACK_MIN_BOUNCE	(16 << 20)	/* bytes */
 
 #define VIRTIO_LOOPBACK_IOCTL	0xB6
 
@@ -45,9 +49,14 @@
  * @config: user address of the initial configuration space
  * @reset_timeout_ms: how long the driver's reset waits for
  *	VIRTIO_LOOPBACK_ACK, at most 10000; 0 means 1000
- * @keep_ms: must be 0 (how long a device outlives its session; later)
+ * @keep_ms: how long the device is kept without a session, at most
+ *	VIRTIO_LOOPBACK_MAX_KEEP_MS; 0: not at all
  * @name: unique among devices, [A-Za-z0-9._-], NUL-terminated
  * @index: out: N of the parent device "virtio-loopback.N"
+ * @bounce_max: bytes that the copies of commands and responses may take, at
+ *	least VIRTIO_LOOPBACK_MIN_BOUNCE; 0, or more than the module's parameter
+ *	bounce_max_mb or than a quarter of the window: the least of these
+ * @export_max: bytes of the driver's memory that dma-bufs may hold; 0: 2 GiB
  * @reserved: must be 0
  */
 struct virtio_loopback_create {
@@ -64,7 +73,9 @@ struct virtio_loopback_create {
 	__u32 index;
 	__u16 queue_size[VIRTIO_LOOPBACK_MAX_QUEUES];
 	char name[VIRTIO_LOOPBACK_NAME_LEN];
-	__u64 reserved[6];
+	__u64 bounce_max;
+	__u64 export_max;
+	__u64 reserved[4];
 };
 
 /**
@@ -128,9 +139,12 @@ struct virtio_loopback_config_set {
 /* enum for virtio_loopback_status.state */
 #define VIRTIO_LOOPBACK_STATE_ATTACHED	1	/* a session serves the device */
 #define VIRTIO_LOOPBACK_STATE_NULL	2	/* the null device answers */
+#define VIRTIO_LOOPBACK_STATE_KEPT	3	/* waits for another session */
+#define VIRTIO_LOOPBACK_STATE_WAITING	4	/* no session yet */
 
 /**
- * struct virtio_loopback_status - what the device is doing (session file)
+ * struct virtio_loopback_status - what the device is doing (session, control
+ * file)
  * @driver_status: the virtio status byte
  * @state: VIRTIO_LOOPBACK_STATE_*
  * @driver_features: feature bits the driver accepted
@@ -147,6 +161,10 @@ struct virtio_loopback_config_set {
  *	that were not those of the command
  * @events_dropped: events lost because nobody read them
  * @reset_timeouts: resets that went on without ACK
+ * @index: as CREATE gave it
+ * @keep_ms: as CREATE set it
+ * @bounce_max: bytes that bounce slots may take
+ * @exported_pages: pages that dma-bufs hold
  * @reserved: 0
  */
 struct virtio_loopback_status {
@@ -165,7 +183,41 @@ struct virtio_loopback_status {
 	__u64 filtered_values;
 	__u64 events_dropped;
 	__u64 reset_timeouts;
-	__u64 reserved[4];
+	__u32 index;
+	__u32 keep_ms;
+	__u64 bounce_max;
+	__u64 exported_pages;
+	__u64 reserved;
+};
+
+/* enum for virtio_loopback_outstanding.action */
+#define VIRTIO_LOOPBACK_REOFFER	1	/* to the next device side */
+#define VIRTIO_LOOPBACK_FAIL	2	/* the null device answers them */
+
+/**
+ * struct virtio_loopback_outstanding - what becomes of the buffers that a
+ * device side took and did not return (session file)
+ * @queue: index
+ * @action: VIRTIO_LOOPBACK_REOFFER or VIRTIO_LOOPBACK_FAIL
+ * @reserved: must be 0
+ *
+ * For when the old device side is known to be gone: it must not touch the ring
+ * any more. What it has put in the used ring by then counts as returned. Then
+ * the ring is laid out anew: both indices start at 0, and after REOFFER the
+ * available ring has the outstanding buffers in the order in which the driver
+ * added them, followed by whatever comes; what the device side reads of them is
+ * as the driver wrote it. The old device side may have done any of them already.
+ * Signals the kick eventfd.
+ *
+ * After ATTACH to a device that was kept, each queue is held until this call.
+ *
+ * Returns the number of buffers offered again, or answered; 0 if the driver is
+ * not running.
+ */
+struct virtio_loopback_outstanding {
+	__u32 queue;
+	__u32 action;
+	__u64 reserved;
 };
 
 /* enum for virtio_loopback_event.type */
@@ -186,6 +238,10 @@ struct virtio_loopback_status {
  *
  * read() blocks unless O_NONBLOCK; poll() says POLLIN. After RESET the device
  * side must have stopped using the rings before it acknowledges.
+ *
+ * The first session of a device reads what happened since CREATE. A later one
+ * (see keep_ms of CREATE) begins with FEATURES_OK or DRIVER_OK, if that is as
+ * far as the driver has come.
  */
 struct virtio_loopback_event {
 	__u32 type;
@@ -229,14 +285,15 @@ struct virtio_loopback_export {
 #define VIRTIO_LOOPBACK_CREATE		_IOWR(VIRTIO_LOOPBACK_IOCTL, 0x01, struct virtio_loopback_create)
 #define VIRTIO_LOOPBACK_ATTACH		_IO(VIRTIO_LOOPBACK_IOCTL, 0x02)	/* -> session fd */
 
-/* session file */
+/* session file; STATUS also control file */
 #define VIRTIO_LOOPBACK_SET_QUEUE_FDS	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x10, struct virtio_loopback_queue_fds)
 #define VIRTIO_LOOPBACK_QUEUE_INFO	_IOWR(VIRTIO_LOOPBACK_IOCTL, 0x11, struct virtio_loopback_queue_info)
 #define VIRTIO_LOOPBACK_CONFIG_SET	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x12, struct virtio_loopback_config_set)
 #define VIRTIO_LOOPBACK_STATUS		_IOR(VIRTIO_LOOPBACK_IOCTL, 0x13, struct virtio_loopback_status)
 #define VIRTIO_LOOPBACK_GET_MEM_FD	_IO(VIRTIO_LOOPBACK_IOCTL, 0x14)	/* -> memory fd */
 #define VIRTIO_LOOPBACK_ACK		_IOW(VIRTIO_LOOPBACK_IOCTL, 0x15, __u32)
-/* 0x16: OUTSTANDING, 0x17 to 0x1f: later versions */
+#define VIRTIO_LOOPBACK_OUTSTANDING	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x16, struct virtio_loopback_outstanding)
+/* 0x17 to 0x1f: later versions */
 
 /* memory file */
 #define VIRTIO_LOOPBACK_EXPORT_DMABUF	_IOW(VIRTIO_LOOPBACK_IOCTL, 0x20, struct virtio_loopback_export)

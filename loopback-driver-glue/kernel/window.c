@@ -43,6 +43,16 @@ static struct file_system_type vlb_fs_type = {
 	.kill_sb = kill_anon_super,
 };
 
+/**
+ * struct vlb_memory - a memory file
+ * @dev: whose
+ * @epoch: of the session that made it; it shows nothing to later ones' time
+ */
+struct vlb_memory {
+	struct vlb_device *dev;
+	u32 epoch;
+};
+
 /* The page of the null-device era, and of every address without a mapping. */
 static struct page *dummy_page(struct vlb_device *dev)
 {
@@ -113,14 +123,15 @@ static vm_fault_t insert_record(struct vm_fault *vmf, struct vlb_record *rec)
 
 static vm_fault_t window_fault(struct vm_fault *vmf)
 {
-	struct vlb_device *dev = vmf->vma->vm_private_data;
+	const struct vlb_memory *memory = vmf->vma->vm_private_data;
+	struct vlb_device *dev = memory->dev;
 	struct vlb_record *rec = NULL;
 	struct page *page = NULL;
 	vm_fault_t ret;
 
 	atomic64_inc(&dev->stats.faults);
 	down_read(&dev->map_lock);
-	if (dev->window_open) {
+	if (dev->window_open && memory->epoch == READ_ONCE(dev->epoch)) {
 		if (vmf->pgoff >= dev->iova.min)
 			rec = vlb_iova_find(&dev->iova, vmf->pgoff);
 		else
@@ -144,8 +155,8 @@ static const struct vm_operations_struct window_vm_ops = {
 
 static int window_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	struct vlb_device *dev = file->private_data;
-	u64 pages = dev->window_size >> PAGE_SHIFT;
+	struct vlb_memory *memory = file->private_data;
+	u64 pages = memory->dev->window_size >> PAGE_SHIFT;
 
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
@@ -153,30 +164,37 @@ static int window_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	vlb_vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTCOPY | VM_DONTEXPAND |
 			 VM_DONTDUMP);
-	vma->vm_private_data = dev;
+	/* the mapping keeps the file */
+	vma->vm_private_data = memory;
 	vma->vm_ops = &window_vm_ops;
 	return 0;
 }
 
 static long window_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	struct vlb_device *dev = file->private_data;
+	struct vlb_memory *memory = file->private_data;
 
 	if (cmd != VIRTIO_LOOPBACK_EXPORT_DMABUF)
 		return -ENOTTY;
-	return vlb_dmabuf_export(dev, (void __user *)arg);
+	if (memory->epoch != READ_ONCE(memory->dev->epoch))
+		return -ENODEV;
+	return vlb_dmabuf_export(memory->dev, (void __user *)arg);
 }
 
 static loff_t window_llseek(struct file *file, loff_t offset, int whence)
 {
-	struct vlb_device *dev = file->private_data;
+	struct vlb_memory *memory = file->private_data;
 
-	return fixed_size_llseek(file, offset, whence, dev->window_size);
+	return fixed_size_llseek(file, offset, whence,
+				 memory->dev->window_size);
 }
 
 static int window_release(struct inode *inode, struct file *file)
 {
-	vlb_device_put(file->private_data);
+	struct vlb_memory *memory = file->private_data;
+
+	vlb_device_put(memory->dev);
+	kfree(memory);
 	return 0;
 }
 
@@ -188,6 +206,34 @@ static const struct file_operations window_fops = {
 	.llseek = window_llseek,
 	.release = window_release,
 };
+
+static struct file *make_file(struct vlb_device *dev)
+{
+	struct vlb_memory *memory;
+	struct file *file;
+
+	memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+	if (!memory)
+		return ERR_PTR(-ENOMEM);
+	/* alloc_file_pseudo() takes over the first, the file's end drops both */
+	ihold(dev->inode);
+	__module_get(THIS_MODULE);
+	file = alloc_file_pseudo(dev->inode, vlb_mount,
+				 "[virtio-loopback-memory]", O_RDWR,
+				 &window_fops);
+	if (IS_ERR(file)) {
+		module_put(THIS_MODULE);
+		iput(dev->inode);
+		kfree(memory);
+		return file;
+	}
+	vlb_device_get(dev);
+	memory->dev = dev;
+	/* our session is there as long as its file: nobody changes this */
+	memory->epoch = READ_ONCE(dev->epoch);
+	file->private_data = memory;
+	return file;
+}
 
 /**
  * vlb_window_file - make a memory file
@@ -205,20 +251,11 @@ int vlb_window_file(struct vlb_device *dev)
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		return fd;
-	/* alloc_file_pseudo() takes over the first, the file's end drops both */
-	ihold(dev->inode);
-	__module_get(THIS_MODULE);
-	file = alloc_file_pseudo(dev->inode, vlb_mount,
-				 "[virtio-loopback-memory]", O_RDWR,
-				 &window_fops);
+	file = make_file(dev);
 	if (IS_ERR(file)) {
-		module_put(THIS_MODULE);
-		iput(dev->inode);
 		put_unused_fd(fd);
 		return PTR_ERR(file);
 	}
-	vlb_device_get(dev);
-	file->private_data = dev;
 	fd_install(fd, file);
 	return fd;
 }
@@ -256,6 +293,27 @@ void vlb_window_freshen(struct vlb_device *dev)
 	WRITE_ONCE(dev->bounce_stale, false);
 	vlb_window_zap(dev, first, dev->iova.min - first);
 	up_write(&dev->map_lock);
+}
+
+/**
+ * vlb_window_shrink - give back pages of bounce slots that nobody uses
+ * @dev: the device
+ */
+void vlb_window_shrink(struct vlb_device *dev)
+{
+	u32 first, n, gone = 0;
+
+	do {
+		down_write(&dev->map_lock);
+		n = vlb_bounce_shrink_begin(&dev->bounce, &first);
+		if (n) {
+			vlb_window_zap(dev, (VLB_BOUNCE_BASE >> PAGE_SHIFT) +
+				       first, n);
+			gone = vlb_bounce_shrink_end(&dev->bounce, first, n);
+		}
+		up_write(&dev->map_lock);
+		cond_resched();
+	} while (n && gone == n);
 }
 
 static void set_window(struct vlb_device *dev, bool open)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # kernels: 6.1 6.12 forky
-# timeout: 420
+# timeout: 600
 # The module's interface and what it promises, by a device side in C: see loopback-driver-glue/kernel/test.
 . tests/box/lib.sh
 

@@ -251,6 +251,58 @@ static void test_cap(void)
 	      -ENOSPC);
 }
 
+static u32 shrink(struct vlb_bounce *big)
+{
+	u32 first, n, total = 0;
+
+	while ((n = vlb_bounce_shrink_begin(big, &first)))
+		total += vlb_bounce_shrink_end(big, first, n);
+	return total;
+}
+
+/* Pages go when few slots are used, but none that is, or that is at its end. */
+static void test_shrink(void)
+{
+	static struct vlb_bounce big;
+	static u64 offsets[20000];
+	struct vlb_mapping mapping;
+	int pages = shim_pages;
+	u32 first, n, i;
+	static u8 byte;
+	u64 other;
+
+	memset(&big, 0, sizeof(big));
+	CHECK(!vlb_bounce_init(&big, 20000));
+	for (i = 0; i < 20000; i++)
+		CHECK(!vlb_bounce_map(&big, &byte, 1, DMA_TO_DEVICE,
+				      &offsets[i]));
+	CHECK(!vlb_bounce_is_high(&big) && !shrink(&big));
+	for (i = 0; i < 20000; i++)
+		if (i != 5 && i != 12000)
+			vlb_bounce_unmap(&big, offsets[i], &mapping);
+	/* as far as the one that is used */
+	CHECK(vlb_bounce_is_high(&big));
+	CHECK(shrink(&big) == 20000 - 12001 && big.ready == 12001);
+	CHECK(shim_pages == pages + 12001);
+	vlb_bounce_unmap(&big, offsets[12000], &mapping);
+	/* slots taken out of use are not given to a mapping */
+	n = vlb_bounce_shrink_begin(&big, &first);
+	CHECK(n == 4096 && first == 12001 - 4096);
+	for (i = 0; i < first - 1; i++)
+		CHECK(!vlb_bounce_map(&big, &byte, 1, DMA_TO_DEVICE, &other) &&
+		      other >> PAGE_SHIFT < first);
+	/* the next is behind them, so they stay */
+	CHECK(!vlb_bounce_map(&big, &byte, 1, DMA_TO_DEVICE, &other));
+	CHECK(other >> PAGE_SHIFT == 12001 && big.ready == 12002);
+	CHECK(vlb_bounce_shrink_end(&big, first, n) == 0);
+	CHECK(big.ready == 12002 && shim_pages == pages + 12002);
+	/* and are used again */
+	CHECK(!vlb_bounce_map(&big, &byte, 1, DMA_TO_DEVICE, &other));
+	CHECK(other >> PAGE_SHIFT == first);
+	vlb_bounce_destroy(&big);
+	CHECK(shim_pages == pages);
+}
+
 static void test_init_without_memory(void)
 {
 	static struct vlb_bounce other;
@@ -278,6 +330,7 @@ int main(void)
 	vlb_bounce_refill(&b);
 	CHECK(b.ready == 256 && !vlb_bounce_is_low(&b));
 	test_cap();
+	test_shrink();
 	test_random();
 	vlb_bounce_destroy(&b);
 	CHECK(shim_pages == 0);

@@ -44,6 +44,12 @@ static void *serve_thread(void *arg)
 	return NULL;
 }
 
+void serve_resume(struct served *s)
+{
+	s->stop = 0;
+	EXPECT(!pthread_create(&s->thread, NULL, serve_thread, s));
+}
+
 void serve_start(struct served *s, const struct virtio_loopback_create *create,
 		 bool wait_card)
 {
@@ -51,8 +57,7 @@ void serve_start(struct served *s, const struct virtio_loopback_create *create,
 		perror("vdev_open");
 		fail(__FILE__, __LINE__, "vdev_open");
 	}
-	s->stop = 0;
-	EXPECT(!pthread_create(&s->thread, NULL, serve_thread, s));
+	serve_resume(s);
 	if (wait_card)
 		EXPECT(WAIT_FOR(card_number(s->dev.index, "card") >= 0, 20000));
 }
@@ -325,8 +330,8 @@ static bool run(const struct test *test)
 int main(int argc, char **argv)
 {
 	const struct test *groups[] = { argument_tests, memory_tests,
-					driver_tests, stress_tests,
-					death_tests };
+					driver_tests, keep_tests,
+					stress_tests, death_tests };
 	unsigned int passed = 0, failed = 0, i;
 	const struct test *test;
 

@@ -24,6 +24,7 @@ extern const struct test argument_tests[];	/* uapi_args.c */
 extern const struct test memory_tests[];	/* uapi_memory.c */
 extern const struct test driver_tests[];	/* uapi_driver.c */
 extern const struct test death_tests[];		/* uapi_death.c */
+extern const struct test keep_tests[];		/* uapi_keep.c */
 extern const struct test stress_tests[];	/* uapi_stress.c */
 
 /* Ends the test unless @c holds. */
@@ -69,6 +70,8 @@ void serve_start(struct served *s, const struct virtio_loopback_create *create,
 		 bool wait_card);
 /* Stops the thread, leaves the files open. */
 void serve_stop(struct served *s);
+/* Another thread, with whatever files there are. */
+void serve_resume(struct served *s);
 
 struct virtio_loopback_status status_of(struct vdev *dev);
 

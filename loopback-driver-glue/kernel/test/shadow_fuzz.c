@@ -75,6 +75,10 @@ static void step(struct sim *sim)
 	case 7: {
 		u16 head = next() % sim->num;
 
+		if (what > 240)
+			CHECK(vlb_shadow_reoffer(&sim->shadow) ==
+			      sim->shadow.outstanding);
+
 		if (sim->chains[head].outstanding) {
 			vlb_shadow_complete(&sim->shadow, head, next16());
 			vlb_shadow_publish(&sim->shadow);

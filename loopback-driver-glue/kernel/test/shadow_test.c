@@ -222,6 +222,67 @@ static void test_complete(void)
 	sim_stop(&sim);
 }
 
+/* Another device side begins with what the first had, and loses nothing. */
+static void test_reoffer(unsigned int num, bool event_idx)
+{
+	unsigned int round, i;
+
+	sim_start(&sim, num, event_idx);
+	for (round = 0; round < 500; round++) {
+		memset(&dev, 0, sizeof(dev));
+		for (i = 0; i < num; i++)
+			sim_add(&sim, 1, 1, random_below(2), 100);
+		vlb_shadow_forward(&sim.shadow);
+		device_take();
+		device_return(random_below(num + 1));
+		if (random_below(2))
+			vlb_shadow_collect(&sim.shadow);
+		/* it dies, with anything in the ring */
+		memset(sim.device_ring, 0xa5, sim.ring_bytes);
+		i = sim.shadow.outstanding;
+		CHECK(vlb_shadow_reoffer(&sim.shadow) == i);
+		CHECK(le16toh(sim.device.avail->idx) == i);
+		CHECK(!sim.device.used->idx && !sim.device.avail->flags);
+		sim_check(&sim);
+		/* device_take() checks the descriptors */
+		memset(&dev, 0, sizeof(dev));
+		device_take();
+		CHECK(dev.num_held == i);
+		while (i-- > 1)
+			CHECK(sim.mine[dev.held[i - 1]].order <
+			      sim.mine[dev.held[i]].order);
+		/* the ring goes on from there */
+		sim_add(&sim, 1, 1, true, 100);
+		vlb_shadow_forward(&sim.shadow);
+		device_take();
+		CHECK(dev.num_held == sim.shadow.outstanding);
+		device_return(num);
+		vlb_shadow_collect(&sim.shadow);
+		CHECK(!sim.shadow.outstanding);
+		sim_reap(&sim);
+		CHECK(!sim.added);
+		sim_check(&sim);
+		vlb_shadow_reoffer(&sim.shadow);
+	}
+	CHECK(!sim.shadow.stats.bad_used && !sim.shadow.stats.clamped_used);
+	sim_stop(&sim);
+}
+
+/* What is read of a chain is shown again, and nothing else. */
+static void test_refresh(void)
+{
+	sim_start(&sim, 8, false);
+	CHECK(sim_add(&sim, 2, 2, false, 100));
+	CHECK(sim_add(&sim, 2, 2, true, 1000));
+	CHECK(vlb_shadow_forward(&sim.shadow) == 2);
+	vlb_shadow_refresh(&sim.shadow, sim.shadow.oldest);
+	CHECK(sim.refreshed == 100 + 101);
+	sim.refreshed = 0;
+	vlb_shadow_refresh(&sim.shadow, sim.shadow.newest);
+	CHECK(sim.refreshed == 4 * sizeof(struct vring_desc) + 1000 + 1001);
+	sim_stop(&sim);
+}
+
 /* Sums of lengths do not wrap. */
 static void test_saturation(void)
 {
@@ -241,9 +302,12 @@ int main(void)
 	test_endless_used();
 	test_complete();
 	test_saturation();
+	test_refresh();
 	for (num = 1; num <= SIM_MAX; num *= 2) {
 		run(num, true);
 		run(num, false);
+		test_reoffer(num, true);
+		test_reoffer(num, false);
 	}
 	puts("shadow: ok");
 	return 0;

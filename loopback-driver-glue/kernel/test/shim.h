@@ -36,6 +36,9 @@ typedef unsigned int gfp_t;
 
 #define min(a, b) \
 	({ __typeof__(a) a_ = (a); __typeof__(b) b_ = (b); a_ < b_ ? a_ : b_; })
+#define max(a, b) \
+	({ __typeof__(a) a_ = (a); __typeof__(b) b_ = (b); a_ > b_ ? a_ : b_; })
+#define max_t(t, a, b)	max((t)(a), (t)(b))
 #define min_t(t, a, b)	min((t)(a), (t)(b))
 
 #define le16_to_cpu(x)	le16toh(x)
@@ -143,6 +146,18 @@ static inline void shim_assign(unsigned long *map, unsigned long first,
 }
 #define bitmap_set(map, first, n)	shim_assign(map, first, n, true)
 #define bitmap_clear(map, first, n)	shim_assign(map, first, n, false)
+
+/* The last bit that is set, @size if none is. */
+static inline unsigned long find_last_bit(const unsigned long *map,
+					  unsigned long size)
+{
+	unsigned long i = size;
+
+	while (i--)
+		if (test_bit(i, map))
+			return i;
+	return size;
+}
 
 /* The first zero area, or something that ends beyond @size. */
 static inline unsigned long

@@ -40,7 +40,17 @@ static void seen(void *arg, const struct vlb_chain *chain)
 	sim->forwarded++;
 }
 
-static const struct vlb_shadow_ops ops = { .resolve = resolve, .seen = seen };
+static void refresh(void *arg, u64 addr, u32 len)
+{
+	struct sim *sim = arg;
+
+	(void)addr;
+	sim->refreshed += len;
+}
+
+static const struct vlb_shadow_ops ops = {
+	.resolve = resolve, .seen = seen, .refresh = refresh,
+};
 
 /* Page-aligned, as rings are; the end is exact, so that overruns are found. */
 static u8 *ring_memory(size_t bytes)
@@ -142,6 +152,7 @@ bool sim_add(struct sim *sim, unsigned int outs, unsigned int ins,
 	CHECK(!mine->added);
 	memset(mine, 0, sizeof(*mine));
 	mine->added = true;
+	mine->order = sim->total++;
 	mine->descs = indirect ? 1 : n;
 	at[0] = indirect ? 0 : head;
 	for (i = 1; i < n; i++)
@@ -212,6 +223,24 @@ unsigned int sim_reap(struct sim *sim)
 	return done;
 }
 
+/* The list of outstanding chains is in the order the driver added them. */
+static void check_order(struct sim *sim)
+{
+	u16 head = sim->shadow.oldest, older = VLB_NO_CHAIN;
+	unsigned int count = 0;
+
+	for (; head != VLB_NO_CHAIN; head = sim->chains[head].newer) {
+		CHECK(head < sim->num && count++ < sim->num);
+		CHECK(sim->chains[head].outstanding);
+		CHECK(sim->chains[head].older == older);
+		CHECK(older == VLB_NO_CHAIN ||
+		      sim->mine[older].order < sim->mine[head].order);
+		older = head;
+	}
+	CHECK(sim->shadow.newest == older);
+	CHECK(sim->shadow.outstanding == count);
+}
+
 void sim_check(struct sim *sim)
 {
 	size_t mine = (u8 *)sim->ring.used - sim->driver_ring;
@@ -226,5 +255,6 @@ void sim_check(struct sim *sim)
 		CHECK(!sim->chains[i].outstanding || sim->mine[i].added);
 	}
 	CHECK(sim->shadow.outstanding == outstanding);
+	check_order(sim);
 	CHECK(sim->forwarded == outstanding + waiting);
 }

@@ -17,6 +17,7 @@
 /* What the driver knows of a chain it has added. */
 struct sim_chain {
 	bool added;
+	u64 order;		/* among all that were ever added */
 	u16 descs;		/* taken from the free list */
 	u32 writable;
 	u64 out_addr, in_addr;
@@ -39,8 +40,10 @@ struct sim {
 	u16 avail;
 	u16 notified;
 	u16 used;
+	u64 total;		/* chains that were ever added */
 	u32 added;		/* chains the driver waits for */
 	u32 forwarded;		/* of these, seen by the shadow queue */
+	u64 refreshed;		/* bytes */
 	/* shared with the device side */
 	u8 *device_ring;
 	size_t ring_bytes;

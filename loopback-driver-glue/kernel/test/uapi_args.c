@@ -37,7 +37,9 @@ static void test_version(void)
 	EXPECT_ERRNO(ioctl(fd, VIRTIO_LOOPBACK_GET_API_VERSION, BAD_POINTER),
 		     EFAULT);
 	EXPECT_ERRNO(ioctl(fd, _IO(VIRTIO_LOOPBACK_IOCTL, 0x7f), 0), ENOTTY);
-	EXPECT_ERRNO(ioctl(fd, VIRTIO_LOOPBACK_STATUS, BAD_POINTER), ENOTTY);
+	EXPECT_ERRNO(ioctl(fd, VIRTIO_LOOPBACK_STATUS, BAD_POINTER), ENXIO);
+	EXPECT_ERRNO(ioctl(fd, VIRTIO_LOOPBACK_OUTSTANDING, BAD_POINTER),
+		     ENOTTY);
 	EXPECT_ERRNO(read(fd, &version, 4), EINVAL);
 	EXPECT(!stat("/dev/virtio-loopback", &st));
 	EXPECT((st.st_mode & 0777) == 0600 && !st.st_uid && !st.st_gid);
@@ -46,8 +48,9 @@ static void test_version(void)
 static void wrong_flags(void) { create.flags = 1; }
 static void wrong_id(void) { create.device_id = 18; }
 static void wrong_no_id(void) { create.device_id = 0; }
-static void wrong_keep(void) { create.keep_ms = 1; }
-static void wrong_reserved(void) { create.reserved[5] = 1; }
+static void wrong_keep(void) { create.keep_ms = 60001; }
+static void wrong_reserved(void) { create.reserved[3] = 1; }
+static void wrong_bounce(void) { create.bounce_max = (16 << 20) - 1; }
 static void wrong_timeout(void) { create.reset_timeout_ms = 10001; }
 static void wrong_version_1(void) { create.features &= ~(1ULL << 32); }
 static void wrong_platform(void) { create.features &= ~(1ULL << 33); }
@@ -90,6 +93,7 @@ static void wrong_behind_name(void) { create.name[31] = 'x'; create.name[30] = 0
 
 static void (*const wrong[])(void) = {
 	wrong_flags, wrong_id, wrong_no_id, wrong_keep, wrong_reserved,
+	wrong_bounce,
 	wrong_timeout, wrong_version_1, wrong_platform, wrong_packed,
 	wrong_no_indirect, wrong_size_control, wrong_size_cursor,
 	wrong_in_order, wrong_order, wrong_sr_iov, wrong_notify, wrong_reset,
@@ -165,6 +169,7 @@ static void test_create_limits(void)
 {
 	int fd = open_control();
 	uint8_t bytes[256] = { 0 };
+	struct virtio_loopback_status st;
 	char text[64];
 
 	vdev_defaults(&create, &config, "a.B-c_9");
@@ -176,7 +181,15 @@ static void test_create_limits(void)
 	create.queue_size[0] = 1024;
 	create.queue_size[1] = 2;
 	create.features |= 1ULL << 23 | 1ULL << 50;	/* device bits */
+	create.keep_ms = 60000;
+	create.bounce_max = 16 << 20;
+	create.export_max = 4096;
 	EXPECT(!ioctl(fd, VIRTIO_LOOPBACK_CREATE, &create));
+	EXPECT_ERRNO(ioctl(fd, VIRTIO_LOOPBACK_STATUS, BAD_POINTER), EFAULT);
+	EXPECT(!ioctl(fd, VIRTIO_LOOPBACK_STATUS, &st));
+	EXPECT(st.state == VIRTIO_LOOPBACK_STATE_WAITING);
+	EXPECT(st.index == create.index && st.keep_ms == 60000);
+	EXPECT(st.bounce_max == 16 << 20 && !st.exported_pages && !st.reserved);
 	parent_attr(create.index, "name", text, sizeof(text));
 	EXPECT(!strcmp(text, "a.B-c_9"));
 	parent_attr(create.index, "state", text, sizeof(text));
@@ -286,6 +299,26 @@ static void test_queue_info(void)
 	vdev_close(&dev);
 }
 
+static void test_outstanding_args(void)
+{
+	struct virtio_loopback_outstanding args;
+	struct vdev dev = { 0 };
+
+	vdev_defaults(&create, &config, "outstanding");
+	EXPECT(!vdev_open(&dev, &create));
+#define OUTSTANDING(q, a, r) (args = (struct virtio_loopback_outstanding){ q, a, r }, \
+			      ioctl(dev.session, VIRTIO_LOOPBACK_OUTSTANDING, &args))
+	EXPECT_ERRNO(OUTSTANDING(2, VIRTIO_LOOPBACK_REOFFER, 0), EINVAL);
+	EXPECT_ERRNO(OUTSTANDING(~0u, VIRTIO_LOOPBACK_FAIL, 0), EINVAL);
+	EXPECT_ERRNO(OUTSTANDING(0, 0, 0), EINVAL);
+	EXPECT_ERRNO(OUTSTANDING(0, 3, 0), EINVAL);
+	EXPECT_ERRNO(OUTSTANDING(0, VIRTIO_LOOPBACK_FAIL, 1), EINVAL);
+	EXPECT_ERRNO(ioctl(dev.session, VIRTIO_LOOPBACK_OUTSTANDING,
+			   BAD_POINTER), EFAULT);
+	EXPECT(OUTSTANDING(1, VIRTIO_LOOPBACK_REOFFER, 0) == 0);
+	vdev_close(&dev);
+}
+
 static void test_config_set(void)
 {
 	struct virtio_loopback_config_set set;
@@ -349,6 +382,7 @@ static void test_session_after_removal(void)
 {
 	struct virtio_loopback_queue_fds fds = { 0, -1, -1, 0 };
 	struct virtio_loopback_config_set set = { 0, 4, (uintptr_t)&fds };
+	struct virtio_loopback_outstanding args;
 	struct virtio_loopback_event event;
 	struct pollfd p = { .events = POLLIN };
 	struct vdev dev = { 0 };
@@ -370,6 +404,7 @@ static void test_session_after_removal(void)
 		     ENODEV);
 	EXPECT_ERRNO(ioctl(dev.session, VIRTIO_LOOPBACK_CONFIG_SET, &set),
 		     ENODEV);
+	EXPECT_ERRNO(OUTSTANDING(0, VIRTIO_LOOPBACK_REOFFER, 0), ENODEV);
 	EXPECT(dev.window[1ULL << 32] == 0);
 	dev.control = -1;
 	vdev_close(&dev);
@@ -385,6 +420,7 @@ const struct test argument_tests[] = {
 	{ "attach", test_attach, 20 },
 	{ "queue_fds", test_queue_fds, 20 },
 	{ "queue_info", test_queue_info, 20 },
+	{ "outstanding_args", test_outstanding_args, 20 },
 	{ "config_set", test_config_set, 20 },
 	{ "session_calls", test_session_calls, 30 },
 	{ "session_after_removal", test_session_after_removal, 30 },

@@ -501,6 +501,9 @@ static void test_many_submits(void)
 	close(card);
 	parent_attr(s.dev.index, "state", text, sizeof(text));
 	EXPECT(!strcmp(text, "null"));
+	/* a while later the pages are not ours any more */
+	EXPECT(WAIT_FOR(!ioctl(s.dev.control, VIRTIO_LOOPBACK_STATUS, &st) &&
+			st.bounce_pages < 10000, 20000));
 	close(s.dev.control);
 	EXPECT(WAIT_FOR(!parent_exists(s.dev.index), 30000));
 }

@@ -272,6 +272,33 @@ static void test_export(void)
 	EXPECT(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
 }
 
+/* Dma-bufs hold no more than the device was made for. */
+static void test_export_limit(void)
+{
+	struct virtio_loopback_range range;
+	struct dumb d;
+	int card, fd;
+
+	vdev_defaults(&create, &config, "export_max");
+	create.export_max = 256 * 64 * 4 + 4 * PAGE;
+	serve_start(&s, &create, true);
+	card = open_card(s.dev.index);
+	range.iova = make_buffer(&d, card, 256, 64, 1);
+	range.length = d.size;
+	fd = export_ranges(&range, 1, O_RDWR);
+	EXPECT(fd >= 0);
+	EXPECT(status_of(&s.dev).exported_pages == d.size / PAGE);
+	range.length = 5 * PAGE;
+	EXPECT_ERRNO(export_ranges(&range, 1, O_RDWR), ENOSPC);
+	EXPECT(status_of(&s.dev).exported_pages == d.size / PAGE);
+	range.length = 4 * PAGE;
+	EXPECT(export_ranges(&range, 1, O_RDWR) >= 0);
+	close(fd);
+	EXPECT(WAIT_FOR(status_of(&s.dev).exported_pages == 4, 1000));
+	range.length = d.size;
+	EXPECT(export_ranges(&range, 1, O_RDWR) >= 0);
+}
+
 static void test_export_invalid(void)
 {
 	static struct virtio_loopback_range many[1025], r;
@@ -400,6 +427,7 @@ const struct test memory_tests[] = {
 	{ "stale", test_stale, 60 },
 	{ "stale_then_mapped", test_stale_then_mapped, 30 },
 	{ "export", test_export, 30 },
+	{ "export_limit", test_export_limit, 30 },
 	{ "export_invalid", test_export_invalid, 30 },
 	{ "several", test_several, 90 },
 	{ "bounce_contents", test_bounce_contents, 30 },

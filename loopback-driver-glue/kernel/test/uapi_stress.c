@@ -48,6 +48,7 @@ static void random_call(struct vdev *dev, unsigned int *seed)
 		VIRTIO_LOOPBACK_QUEUE_INFO, VIRTIO_LOOPBACK_CONFIG_SET,
 		VIRTIO_LOOPBACK_STATUS, VIRTIO_LOOPBACK_ACK,
 		VIRTIO_LOOPBACK_EXPORT_DMABUF, VIRTIO_LOOPBACK_SET_QUEUE_FDS,
+		VIRTIO_LOOPBACK_OUTSTANDING,
 	};
 	int files[] = { dev->control, dev->session, dev->memory };
 	struct virtio_loopback_range ranges[4];
@@ -61,7 +62,7 @@ static void random_call(struct vdev *dev, unsigned int *seed)
 		ranges[i].iova = random_value(seed);
 		ranges[i].length = random_value(seed);
 	}
-	i = rand_r(seed) % 8;
+	i = rand_r(seed) % (sizeof(calls) / sizeof(*calls));
 	if (calls[i] == VIRTIO_LOOPBACK_CONFIG_SET)
 		args[1] = (uintptr_t)ranges;
 	if (calls[i] == VIRTIO_LOOPBACK_EXPORT_DMABUF) {
@@ -73,6 +74,13 @@ static void random_call(struct vdev *dev, unsigned int *seed)
 		if (rand_r(seed) % 2)
 			ranges[0].iova = some_buffer(dev);
 		memcpy(args, &export, sizeof(export));
+	}
+	if (calls[i] == VIRTIO_LOOPBACK_OUTSTANDING) {
+		struct virtio_loopback_outstanding again = {
+			rand_r(seed) % 2, 1 + rand_r(seed) % 2, 0,
+		};
+
+		memcpy(args, &again, sizeof(again));
 	}
 	if (calls[i] == VIRTIO_LOOPBACK_SET_QUEUE_FDS) {
 		struct virtio_loopback_queue_fds fds = { rand_r(seed) % 3,

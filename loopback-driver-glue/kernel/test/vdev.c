@@ -54,8 +54,6 @@ static int open_queue(struct vdev *dev, int i)
 int vdev_open(struct vdev *dev, const struct virtio_loopback_create *create)
 {
 	struct virtio_loopback_create args = *create;
-	struct stat st;
-	int i;
 
 	dev->session = dev->memory = -1;
 	dev->control = open("/dev/virtio-loopback", O_RDWR | O_CLOEXEC);
@@ -63,6 +61,14 @@ int vdev_open(struct vdev *dev, const struct virtio_loopback_create *create)
 	    ioctl(dev->control, VIRTIO_LOOPBACK_CREATE, &args))
 		return -1;
 	dev->index = args.index;
+	return vdev_attach(dev);
+}
+
+int vdev_attach(struct vdev *dev)
+{
+	struct stat st;
+	int i;
+
 	dev->session = ioctl(dev->control, VIRTIO_LOOPBACK_ATTACH, 0);
 	if (dev->session < 0)
 		return -1;
@@ -82,6 +88,12 @@ int vdev_open(struct vdev *dev, const struct virtio_loopback_create *create)
 
 void vdev_close(struct vdev *dev)
 {
+	vdev_detach(dev);
+	close(dev->control);
+}
+
+void vdev_detach(struct vdev *dev)
+{
 	int i;
 
 	if (dev->window && dev->window != MAP_FAILED)
@@ -92,7 +104,7 @@ void vdev_close(struct vdev *dev)
 	}
 	close(dev->memory);
 	close(dev->session);
-	close(dev->control);
+	dev->live = false;
 }
 
 struct vdev_resource *vdev_resource(struct vdev *dev, uint32_t id)
@@ -275,6 +287,33 @@ static int start_queues(struct vdev *dev)
 	return 0;
 }
 
+int vdev_restart(struct vdev *dev, uint32_t action)
+{
+	int i;
+
+	dev->live = false;
+	for (i = 0; i < VDEV_QUEUES; i++) {
+		struct virtio_loopback_outstanding args = { i, action, 0 };
+
+		dev->restarted[i] = ioctl(dev->session,
+					  VIRTIO_LOOPBACK_OUTSTANDING, &args);
+		if (dev->restarted[i] < 0)
+			return -1;
+	}
+	return start_queues(dev);
+}
+
+uint32_t vdev_resource_at(struct vdev *dev, unsigned int entry)
+{
+	const struct virtio_gpu_resource_create_blob *blob;
+	struct vdev_queue *q = &dev->queues[0];
+	static struct command cmd;
+
+	gather(dev, q, q->ring.avail->ring[entry % q->ring.num], &cmd);
+	blob = (const void *)cmd.bytes;
+	return blob->resource_id;
+}
+
 static int take_event(struct vdev *dev)
 {
 	struct virtio_loopback_event event;
@@ -288,6 +327,8 @@ static int take_event(struct vdev *dev)
 	switch (event.type) {
 	case VIRTIO_LOOPBACK_EVENT_DRIVER_OK:
 		dev->features = event.value;
+		if (dev->restart)
+			return vdev_restart(dev, dev->restart);
 		return start_queues(dev);
 	case VIRTIO_LOOPBACK_EVENT_RESET:
 		dev->live = false;

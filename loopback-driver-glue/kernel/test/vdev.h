@@ -51,12 +51,14 @@ struct vdev {
 	/* behaviour that tests change */
 	bool hold;		/* take commands, never answer */
 	bool ignore_reset;	/* do not acknowledge */
+	uint32_t restart;	/* OUTSTANDING action before the queues start */
 	void (*respond)(struct vdev *dev, uint32_t type, void *resp,
 			uint32_t *len);
 	/* what was seen */
 	unsigned int commands;
 	unsigned int flushes;
 	unsigned int resets;
+	int restarted[VDEV_QUEUES];	/* what OUTSTANDING returned */
 	struct virtio_gpu_resource_flush last_flush;
 	struct virtio_gpu_set_scanout_blob last_scanout;
 };
@@ -73,6 +75,18 @@ void vdev_defaults(struct virtio_loopback_create *create,
 
 /* CREATE, ATTACH, eventfds and the window. Returns 0 or -1 with errno. */
 int vdev_open(struct vdev *dev, const struct virtio_loopback_create *create);
+
+/* The second part of that, with a control file that has a device. */
+int vdev_attach(struct vdev *dev);
+
+/* What vdev_attach() opened is closed. */
+void vdev_detach(struct vdev *dev);
+
+/* OUTSTANDING for all queues, which start anew if the driver runs. */
+int vdev_restart(struct vdev *dev, uint32_t action);
+
+/* The resource of the command at an entry of the control queue. */
+uint32_t vdev_resource_at(struct vdev *dev, unsigned int entry);
 
 /* Serves the device for @ms milliseconds or until *@stop. Returns -1 on error. */
 int vdev_serve(struct vdev *dev, int ms, const volatile int *stop);
