@@ -7,6 +7,7 @@ pub mod driver;
 pub mod features;
 pub mod gpu;
 mod one_line;
+pub mod sandbox;
 pub mod sync;
 pub mod vhost_gpu;
 mod vhost_user;
