@@ -23,6 +23,8 @@ mod process;
 mod status;
 mod sys;
 mod system_calls;
+#[cfg(test)]
+mod tests;
 mod user;
 
 use std::fmt;

@@ -27,7 +27,7 @@ impl Confinement {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, sys::landlock_abi())
     }
 
-    fn parse(status: &str, landlock_abi: Option<u32>) -> Option<Self> {
+    pub(super) fn parse(status: &str, landlock_abi: Option<u32>) -> Option<Self> {
         let field =
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         // Real, effective, saved, file system.
