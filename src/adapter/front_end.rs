@@ -1,7 +1,7 @@
 //! The vhost-user front-end: what the adapter says to the GPU backend.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use loopback_driver_glue::{MemoryWindow, QueueInfo};
@@ -12,7 +12,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::requests::{
-    ConfigAccess, MemoryTable, Request, RequestError, Requests, RingAddresses, RingState,
+    ConfigAccess, MemoryTable, Request, RequestError, Requests, RestoreMemory, RingAddresses,
+    RingState,
 };
 use crate::gpu::wire;
 use crate::vhost_gpu::ChannelError;
@@ -51,6 +52,15 @@ pub enum FrontEndError {
 }
 
 impl FrontEndError {
+    /// Whether the backend did not answer in time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let Self::Request { source: RequestError::Channel(source), .. } = self else {
+            return false;
+        };
+        matches!(source, ChannelError::Timeout)
+    }
+
     /// Whether the backend did nothing wrong, but was no longer waited for.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
@@ -117,6 +127,25 @@ impl FrontEnd {
         self.requests
             .tell_unacknowledged(Request::GpuSetSocket, &[0_u8; 0], &[display.as_fd()])
             .map_err(failed("GPU_SET_SOCKET"))
+    }
+
+    /// Gives one of our own backends the state file, from which it goes on.
+    pub fn set_state(&self, state: BorrowedFd<'_>) -> Result<(), FrontEndError> {
+        self.requests.tell(Request::SetState, &[0_u8; 0], &[state]).map_err(failed("SET_STATE"))
+    }
+
+    /// Gives one of our own backends pixels that belong to the state.
+    pub fn restore_memory(&self, buffer: u64, file: BorrowedFd<'_>) -> Result<(), FrontEndError> {
+        self.requests
+            .tell(Request::RestoreMemory, &RestoreMemory { buffer }, &[file])
+            .map_err(failed("RESTORE_MEMORY"))
+    }
+
+    /// Of the buffers that come next on a ring, so many may have been used by an earlier backend.
+    /// Only one of our own backends knows what that means.
+    pub fn set_repeated(&self, index: u16, count: u16) -> Result<(), FrontEndError> {
+        let state = RingState { index: index.into(), value: count.into() };
+        self.requests.tell(Request::SetRepeated, &state, &[]).map_err(failed("SET_REPEATED"))
     }
 
     /// The backend's configuration space, `struct virtio_gpu_config`.

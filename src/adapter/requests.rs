@@ -12,8 +12,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::vhost_gpu::{Channel, ChannelError, Frame, Limits};
 use crate::vhost_user::{
-    FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, FLAG_VERSION_MASK, GPU_SET_SOCKET,
+    FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, FLAG_VERSION_MASK, GPU_SET_SOCKET, RESTORE_MEMORY,
+    SET_REPEATED, SET_STATE,
 };
+pub use crate::vhost_user::{RestoreMemory, RingState};
 
 /// How long the backend may take with all the requests of one step: to agree, to start, to stop.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,16 +56,12 @@ pub enum Request {
     GpuSetSocket = GPU_SET_SOCKET,
     /// Nothing.
     ResetDevice = 34,
-}
-
-/// What a number says about a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct RingState {
-    /// The ring.
-    pub index: u32,
-    /// The number.
-    pub value: u32,
+    /// Nothing, with the state file.
+    SetState = SET_STATE,
+    /// [`RestoreMemory`], with the file.
+    RestoreMemory = RESTORE_MEMORY,
+    /// [`RingState`]: buffers that may have been used already.
+    SetRepeated = SET_REPEATED,
 }
 
 /// Where a ring is, in the address space of the front-end.
