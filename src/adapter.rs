@@ -25,6 +25,7 @@ mod replies;
 mod requests;
 mod restarts;
 mod scanouts;
+mod watch;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
 pub use device::{Adapter, AdapterError, Options, Shared, State};

@@ -147,6 +147,26 @@ fn the_picture_stays_while_there_is_no_backend() {
 }
 
 #[test]
+fn a_backend_that_hangs_is_replaced() {
+    let mut device = device(&["160x100"]);
+    let gpu = GpuDriver::start(device.driver.take().unwrap(), u64::MAX).unwrap();
+    let options = PlayerOptions { kind: BufferKind::Classic, rate: None, cursor: false };
+    let mut player = CardPlayer::new(gpu, options).unwrap();
+    player.gpu().set_timeout(TIMEOUT);
+    player.present().unwrap();
+    let stopped = backend(&device.shared).unwrap();
+    kill_process(stopped, Signal::STOP).unwrap();
+    let begun = Instant::now();
+    let frame = player.present().unwrap();
+    // It is asked after a second, and has two for the answer.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_shows(&device.picture(), &TestCard::new(160, 100), frame);
+    assert_eq!(lock(&device.shared).restarts, 1);
+    assert!(!std::path::Path::new(&format!("/proc/{}", stopped.as_raw_nonzero())).exists());
+    device.stop().unwrap();
+}
+
+#[test]
 fn a_backend_that_keeps_dying_ends_the_device() {
     let policy = RestartPolicy { delay: Duration::from_millis(1), ..RestartPolicy::default() };
     let backend_choice = BackendChoice::Child { program: program(), arguments: Vec::new() };

@@ -126,6 +126,7 @@ impl Backend {
     pub fn why(&mut self, error: EventLoopError) -> AdapterError {
         match error {
             EventLoopError::BackendGone => self.why_gone(),
+            EventLoopError::BackendHangs => AdapterError::BackendHangs,
             EventLoopError::DisplayEnded => match self.display.take().map(DisplaySocket::stop) {
                 Some(Err(error)) => error.into(),
                 _ => AdapterError::DisplayClosed,

@@ -72,6 +72,9 @@ pub enum AdapterError {
     /// The backend broke the display protocol.
     #[error("the GPU backend broke the display protocol")]
     Display(#[from] DisplayServerError),
+    /// The backend lives, but does nothing any more.
+    #[error("the GPU backend hangs")]
+    BackendHangs,
     /// The backend lives, but shows nothing any more.
     #[error("the GPU backend closed its display socket")]
     DisplayClosed,
@@ -103,6 +106,7 @@ impl AdapterError {
             Self::FrontEnd(_)
                 | Self::BackendNotReady(_)
                 | Self::BackendGone(_)
+                | Self::BackendHangs
                 | Self::Display(_)
                 | Self::DisplayClosed
         )
@@ -133,6 +137,13 @@ impl Shared {
         self.state = State::Waiting;
         self.driver_features = 0;
         self.nodes = None;
+    }
+
+    /// Buffers of the driver that the backend has, all queues.
+    pub(super) fn outstanding(&self) -> u64 {
+        let figures = self.transport.as_ref().and_then(|transport| transport.figures().ok());
+        let mut figures = figures.into_iter().flatten();
+        figures.find(|(name, _)| *name == "outstanding").map_or(0, |(_, count)| count)
     }
 
     /// The transport of a device that is there.
@@ -218,6 +229,7 @@ impl Adapter {
         let transport = create(&config)?;
         if let Some(kept) = &kept {
             backend.hand_over(kept)?;
+            backend.front_end.watch()?;
         }
         backend.serve_display(options, display.clone(), transport.memory(), kept.clone())?;
         {
@@ -247,7 +259,7 @@ impl Adapter {
                 }
                 Err(error) => backend.why(error),
             };
-            if self.kept.is_none() {
+            if self.kept.is_none() || self.options.restarts.most == 0 {
                 return Err(error);
             }
             if self.replace_backend(error)? {
@@ -319,6 +331,7 @@ impl Adapter {
         running: bool,
     ) -> Result<(), AdapterError> {
         backend.hand_over(kept)?;
+        backend.front_end.watch()?;
         let (window, size) = {
             let mut shared = lock(&self.shared);
             let MemoryWindow { fd, size } = shared.transport()?.memory();

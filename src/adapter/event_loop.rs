@@ -1,7 +1,7 @@
 //! Follows the driver: what happens on the transport decides what the backend does.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -27,6 +27,9 @@ pub enum EventLoopError {
     /// The backend closed its socket.
     #[error("the GPU backend is gone")]
     BackendGone,
+    /// The backend does not answer.
+    #[error("the GPU backend hangs")]
+    BackendHangs,
     /// The display socket is no longer served, though the backend is there.
     #[error("the GPU backend has no display any more")]
     DisplayEnded,
@@ -62,8 +65,11 @@ pub fn run(
     let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
     let Announcement { announced, wait_for_nodes } = announcement;
     loop {
-        let timeout = wait_for_nodes.timeout(missing(&lock(shared)), Instant::now());
-        let woken = wait(&events, ends, timeout)?;
+        let now = Instant::now();
+        let for_nodes = wait_for_nodes.timeout(missing(&lock(shared)), now);
+        let for_check = front_end.check_timeout(now);
+        let timeout = for_nodes.into_iter().chain(for_check).min();
+        let woken = wait(&events, ends, front_end.kicks(), timeout)?;
         if woken.stop {
             return Ok(());
         }
@@ -71,9 +77,10 @@ pub fn run(
             follow(shared, Some(front_end))?;
         }
         // After the transport: the driver's reset must be answered even when both come at once.
-        if woken.backend {
+        if woken.backend && !front_end.take_answer()? {
             return Err(EventLoopError::BackendGone);
         }
+        check(shared, front_end, woken.kicked)?;
         if woken.display {
             return Err(which_end(ends)?);
         }
@@ -129,19 +136,43 @@ pub fn run_without(
 }
 
 struct Woken {
+    kicked: bool,
     transport: bool,
     backend: bool,
     stop: bool,
     display: bool,
 }
 
-fn wait(events: &OwnedFd, ends: &Ends<'_>, timeout: Option<Duration>) -> io::Result<Woken> {
+/// Watches whether the backend still answers.
+fn check(
+    shared: &Mutex<Shared>,
+    front_end: &mut FrontEnd,
+    kicked: bool,
+) -> Result<(), EventLoopError> {
+    let now = Instant::now();
+    if kicked {
+        front_end.kicked(now);
+    }
+    let has_buffers = || lock(shared).outstanding() > 0;
+    match front_end.check(now, has_buffers)? {
+        true => Ok(()),
+        false => Err(EventLoopError::BackendHangs),
+    }
+}
+
+fn wait(
+    events: &OwnedFd,
+    ends: &Ends<'_>,
+    kicks: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> io::Result<Woken> {
     let mut fds = vec![
         PollFd::new(events, PollFlags::IN),
         PollFd::new(ends.backend, PollFlags::IN | PollFlags::RDHUP),
         PollFd::new(ends.stop, PollFlags::IN),
     ];
-    fds.extend(ends.display.map(|display| PollFd::new(display, PollFlags::IN)));
+    let others = [ends.display.map(AsFd::as_fd), kicks];
+    fds.extend(others.iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)));
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
@@ -149,7 +180,9 @@ fn wait(events: &OwnedFd, ends: &Ends<'_>, timeout: Option<Duration>) -> io::Res
     }
     let mut woken = fds.iter().map(|fd| !fd.revents().is_empty());
     let mut next = || woken.next().unwrap_or(false);
-    Ok(Woken { transport: next(), backend: next(), stop: next(), display: next() })
+    let (transport, backend, stop) = (next(), next(), next());
+    let display = ends.display.is_some() && next();
+    Ok(Woken { transport, backend, stop, display, kicked: next() })
 }
 
 /// A backend that ends closes its sockets one after the other.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use loopback_driver_glue::{MemoryWindow, QueueInfo};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
@@ -15,6 +16,7 @@ use super::requests::{
     ConfigAccess, MemoryTable, Request, RequestError, Requests, RestoreMemory, RingAddresses,
     RingState,
 };
+use super::watch::{Step, Watch};
 use crate::gpu::wire;
 use crate::vhost_gpu::ChannelError;
 
@@ -80,6 +82,7 @@ pub struct FrontEnd {
     started: Vec<Ring>,
     /// A driver has used the device since it was last reset.
     used: bool,
+    watch: Option<Watch>,
 }
 
 /// A ring the backend serves. The eventfds live as long as it does.
@@ -119,7 +122,59 @@ impl FrontEnd {
             requests.expect_acknowledgements();
         }
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
-        Ok(Self { requests, features, protocol, started: Vec::new(), used: false })
+        let started = Vec::new();
+        Ok(Self { requests, features, protocol, started, used: false, watch: None })
+    }
+
+    /// Watches whether the backend still does something, from now on.
+    pub fn watch(&mut self) -> Result<(), FrontEndError> {
+        self.watch = Some(Watch::new()?);
+        Ok(())
+    }
+
+    /// What becomes readable when the backend has to be watched again.
+    pub fn kicks(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().and_then(Watch::kicks)
+    }
+
+    /// How long until [`FrontEnd::check`] has something to do.
+    pub fn check_timeout(&self, now: Instant) -> Option<Duration> {
+        self.watch.as_ref().and_then(|watch| watch.timeout(now))
+    }
+
+    /// The driver kicked a backend that was not watched.
+    pub fn kicked(&mut self, now: Instant) {
+        if let Some(watch) = &mut self.watch {
+            watch.kicked(now);
+        }
+    }
+
+    /// Asks the backend, if it is time, whether it is still there. False: it is not, for all it
+    /// says. `has_buffers` tells whether it has something to do.
+    pub fn check(
+        &mut self,
+        now: Instant,
+        has_buffers: impl FnOnce() -> bool,
+    ) -> Result<bool, FrontEndError> {
+        match self.watch.as_mut().map_or(Step::Wait, |watch| watch.step(now, has_buffers)) {
+            Step::Wait => {}
+            Step::Ask => self.requests.ping().map_err(failed("GET_FEATURES"))?,
+            Step::GiveUp => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes the answer to a check when the socket is readable. False: none is expected, so the
+    /// backend has hung up or speaks unasked.
+    pub fn take_answer(&mut self) -> Result<bool, FrontEndError> {
+        let expected = match self.requests.pong() {
+            Err(RequestError::Channel(ChannelError::Closed)) => false,
+            other => other.map_err(failed("GET_FEATURES"))?,
+        };
+        if let Some(watch) = self.watch.as_mut().filter(|_| expected) {
+            watch.answered(Instant::now());
+        }
+        Ok(expected)
     }
 
     /// Gives the backend its end of the display socket, whose other end must be served already.
@@ -193,6 +248,9 @@ impl FrontEnd {
         self.set_memory(memory)?;
         for (index, info) in queues.iter().filter(|(_, info)| info.ready) {
             let ring = self.start_ring(*index, info)?;
+            if let Some(watch) = &self.watch {
+                watch.add(sys::fd(&ring.kick))?;
+            }
             self.started.push(ring);
         }
         Ok(&self.started)

@@ -54,7 +54,7 @@ pub enum ConnectionError {
         size: u32,
     },
     /// The display socket, or what an earlier backend has left, did not come as it should.
-    #[error("a file descriptor of the front-end could not be received")]
+    #[error("the front-end's display socket could not be received")]
     Socket(#[source] ChannelError),
     /// The system refused.
     #[error("the vhost-user socket failed")]

@@ -174,6 +174,12 @@ impl State {
         Ok(true)
     }
 
+    /// Chains the device side has, all queues.
+    pub(super) fn outstanding(&self) -> u64 {
+        let ledgers = self.queues.iter().filter_map(|queue| queue.ledger.as_ref());
+        ledgers.map(|ledger| u64::from(ledger.outstanding())).sum()
+    }
+
     /// Offers the outstanding chains of a queue to a new device. `None`: there is no such queue.
     pub(super) fn reoffer(&mut self, index: u16) -> Option<Result<u16, QueueError>> {
         let queue = self.queues.get_mut(usize::from(index))?;

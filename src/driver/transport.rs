@@ -110,6 +110,7 @@ impl Transport for SoftwareTransport {
             ("kicks", sum(|counters| counters.kicks.load(Ordering::Relaxed))),
             ("suppressed_kicks", sum(|counters| counters.suppressed_kicks.load(Ordering::Relaxed))),
             ("waits", sum(|counters| counters.waits.load(Ordering::Relaxed))),
+            ("outstanding", state.outstanding()),
             ("free_bytes", self.0.memory.free_bytes()),
             ("config_writes", state.config_writes),
             ("resets", u64::from(state.resets)),

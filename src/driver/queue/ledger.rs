@@ -82,6 +82,13 @@ impl Ledger {
         Ok((used, outstanding))
     }
 
+    /// How many chains the device has.
+    pub(in crate::driver) fn outstanding(&self) -> u16 {
+        let used = self.rings.load_u16(self.layout.used_idx(), Ordering::Acquire);
+        let available = self.rings.load_u16(self.layout.avail_idx(), Ordering::Acquire);
+        used.ok().zip(available.ok()).map_or(0, |(used, available)| available.wrapping_sub(used))
+    }
+
     /// Chains that were not taken back, the oldest first.
     fn chains(&self) -> Vec<(u64, u16)> {
         let added = self.added.iter().map(|added| added.load(Ordering::Relaxed));
