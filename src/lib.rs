@@ -5,6 +5,7 @@ pub mod backend;
 pub mod control;
 pub mod driver;
 pub mod features;
+mod file_size;
 pub mod gpu;
 mod one_line;
 pub mod sandbox;

@@ -106,6 +106,14 @@ impl BackendProcess {
         child.try_wait().ok().flatten()
     }
 
+    /// Ends a child that failed, without asking, and waits for it.
+    pub fn kill(&mut self) {
+        let Some((mut child, _)) = self.child.take() else { return };
+        if let Err(error) = child.kill().and_then(|()| child.wait()) {
+            log::warn!("the GPU backend could not be killed: {error}");
+        }
+    }
+
     /// Ends a child and waits for it.
     pub fn end(&mut self) {
         if let Err(error) = self.stop() {

@@ -93,7 +93,7 @@ impl Memory {
 /// ordinary files say how many they have.
 fn holds(file: &File, offset: u64, size: u64) -> bool {
     let Some(end) = offset.checked_add(size) else { return false };
-    // Not by the standard library, which asks by name: the sandbox refuses that.
+    // As in `file_size`.
     rustix::fs::fstat(file).is_ok_and(|stat| {
         let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
         !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size >= end)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Shared};
+use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, RestartPolicy, Shared};
 use virtio_loopback_gpu::control::{ControlServer, SandboxStatus, ScanoutStatus, Status};
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
@@ -43,6 +43,7 @@ pub fn serve(
         name: options.name.clone(),
         modes: options.modes(),
         backend: options.backend()?,
+        restarts: RestartPolicy::default(),
     };
     let mut adapter = match Adapter::start(&adapter_options, display.clone(), shared, stop, create)
     {
