@@ -29,6 +29,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_backend_is_confined_by_the_kernels_word", program::a_backend_is_confined),
     ("an_ordinary_users_backend_is_confined", program::an_ordinary_users_backend_is_confined),
     ("a_backend_that_stands_alone_is_confined", program::a_backend_alone_is_confined),
+    ("a_backend_that_is_started_again_is_confined", program::a_backend_again_is_confined),
     ("a_backend_finds_no_secrets", program::a_backend_finds_no_secrets),
     ("the_adapter_keeps_only_what_it_needs", program::the_adapter_keeps_only_what_it_needs),
     ("a_backend_does_not_outlive_its_adapter", program::a_backend_does_not_outlive_its_adapter),

@@ -225,6 +225,29 @@ pub fn a_backend_alone_is_confined() {
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
 
+pub fn a_backend_again_is_confined() {
+    for uid in super::users() {
+        let place = Place::new(uid);
+        let demo = place.demo(&["--sandbox=strict"]);
+        let first = place.backend();
+        let pid = rustix::process::Pid::from_raw(first.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        let second = loop {
+            // In between there may be none, or one that is not confined yet.
+            let status = place.status();
+            let pid = status["backend_pid"].as_u64().filter(|pid| *pid != u64::from(first));
+            if let (Some(pid), true) = (pid, status["sandbox"]["seccomp"] == true) {
+                break pid.try_into().unwrap();
+            }
+            assert!(Instant::now() < deadline, "{status}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_confined(second, uid.unwrap_or_else(expected_user));
+        drop(demo);
+    }
+}
+
 pub fn a_backend_finds_no_secrets() {
     let place = Place::new(None);
     let mut command = place.command(&["demo", "--display", "headless", "--ready-fd", "1"]);
