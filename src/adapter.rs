@@ -9,6 +9,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod backend;
 mod backend_process;
 mod device;
 mod display_server;
@@ -17,11 +18,14 @@ mod event_loop;
 mod front_end;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod kept;
 mod modes;
 mod nodes;
 mod replies;
 mod requests;
+mod restarts;
 mod scanouts;
+mod watch;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
 pub use device::{Adapter, AdapterError, Options, Shared, State};
@@ -29,4 +33,5 @@ pub use display_server::DisplayServerError;
 pub use event_loop::EventLoopError;
 pub use front_end::FrontEndError;
 pub use modes::{Mode, ModeError, Modes};
+pub use restarts::RestartPolicy;
 pub use scanouts::MAX_PIXELS;

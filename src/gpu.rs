@@ -54,7 +54,9 @@ mod pixels;
 mod rect;
 mod renderer;
 mod resource;
+mod restore;
 mod scanout;
+mod state;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
 #[cfg(test)]
@@ -66,7 +68,9 @@ pub use limits::Limits;
 pub use pixels::to_xrgb;
 pub use rect::Rect;
 pub use renderer::Renderer;
+pub use restore::Restored;
 pub use scanout::{PixelMemory, ReadError, ScanoutSource};
+pub use state::{StateError, StateFile};
 
 use std::mem;
 use std::ops::Deref;
@@ -89,6 +93,8 @@ pub struct Gpu {
     scanouts: Scanouts,
     cursors: Cursors,
     buffers: Buffers,
+    /// The command may have been executed before the device was restored.
+    repeating: bool,
 }
 
 /// What became of a chain.
@@ -121,6 +127,7 @@ impl Gpu {
             scanouts: Scanouts::default(),
             cursors: Cursors::default(),
             buffers: Buffers::default(),
+            repeating: false,
         }
     }
 
@@ -152,6 +159,22 @@ impl Gpu {
         })
     }
 
+    /// As [`Self::control`], for a request that an earlier device may have executed before this one
+    /// was restored from what it left: what fails only for that reason has succeeded.
+    pub fn control_again<T>(
+        &mut self,
+        chain: DescriptorChain<T>,
+        display: &mut dyn Display,
+    ) -> Completion
+    where
+        T: Deref<Target: GuestMemory + Sized>,
+    {
+        self.repeating = true;
+        let completion = self.control(chain, display);
+        self.repeating = false;
+        completion
+    }
+
     /// Executes a request of the cursor queue, and writes its response where there is room for one.
     pub fn cursor<T>(&mut self, chain: DescriptorChain<T>, display: &mut dyn Display) -> Completion
     where
@@ -171,6 +194,9 @@ impl Gpu {
     /// Shows all scanouts, whole, on a display that takes the place of another. Cursors appear with
     /// their next update.
     pub fn show_again(&self, display: &mut dyn Display) {
+        for memory in self.resources.image_memories() {
+            display.keep_memory(memory.buffer, &memory.file, memory.bytes);
+        }
         for (number, shown) in self.scanouts.all() {
             let whole = Rect::of_size(shown.source.width, shown.source.height);
             display.set_scanout(number, Some(&shown.source));
@@ -214,6 +240,9 @@ impl Gpu {
     fn turn_off(&mut self, display: &mut dyn Display, which: impl Fn(&Scanout) -> bool) {
         for scanout in self.scanouts.take(which).iter() {
             display.set_scanout(scanout, None);
+            if let Some(state) = self.resources.state() {
+                state.set_scanout(scanout, None);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! beside the `vhost` crate.
 
 use vhost::vhost_user::message::VhostUserHeaderFlag;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Header flags: version 1 of the protocol.
 pub const FLAG_VERSION: u32 = 1;
@@ -14,3 +15,31 @@ pub const FLAG_NEED_REPLY: u32 = VhostUserHeaderFlag::NEED_REPLY.bits();
 
 /// Front-end request: nothing, with the display socket.
 pub const GPU_SET_SOCKET: u32 = 33;
+
+/// Front-end request, ours: nothing, with the state file ([`crate::gpu::StateFile`]) that an earlier
+/// back-end may have left. Comes before the memory table.
+pub const SET_STATE: u32 = 0x564c_0001;
+/// Front-end request, ours: [`RestoreMemory`], with a file that an earlier back-end wanted kept
+/// (`MEMORY_KEEP`). Comes before the memory table.
+pub const RESTORE_MEMORY: u32 = 0x564c_0002;
+/// Front-end request, ours: a ring and a number, `u32` each. So many of the buffers that come next
+/// may have been used by an earlier back-end. Comes before the ring's kick eventfd.
+pub const SET_REPEATED: u32 = 0x564c_0003;
+
+/// Names a file of pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RestoreMemory {
+    /// Its name, as in `MEMORY_KEEP`.
+    pub buffer: u64,
+}
+
+/// What a number says about a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RingState {
+    /// The ring.
+    pub index: u32,
+    /// The number.
+    pub value: u32,
+}

@@ -498,7 +498,7 @@ fn warnings_are_plain_and_verbose_lines_tell_the_steps() {
     assert_eq!(plain.lines().next(), Some(first.as_str()));
     let verbose = run(&["-v"]);
     let steps = [
-        "adapter::device] GPU backend: pid ",
+        "adapter::backend] GPU backend: pid ",
         "adapter::device] device: offers EDID, RESOURCE_UUID, RESOURCE_BLOB, ",
         "adapter::event_loop] driver: features ok: EDID, RESOURCE_UUID, RESOURCE_BLOB, ",
         "adapter::event_loop] driver: ok, its queues run",
@@ -546,14 +546,29 @@ fn a_killed_device_takes_its_backend_along_and_does_not_stop_the_next() {
 }
 
 #[test]
-fn a_backend_that_is_killed_ends_the_device_with_one_line() {
+fn a_backend_that_is_killed_is_replaced_until_that_is_too_often() {
     let place = Place::new();
     let mut demo = place.demo(&["--scanout", "64x48"]);
     let (_, _stdout) = demo.ready();
+    for _ in 0..5 {
+        let killed = place.backend();
+        kill(killed, Signal::KILL);
+        wait_until("another backend comes", || {
+            let now = place.status()["backend_pid"].as_i64();
+            now.is_some_and(|now| now != i64::from(killed))
+        });
+    }
     kill(place.backend(), Signal::KILL);
     let outcome = demo.end();
-    let message = "the GPU backend is gone (signal: 9 (SIGKILL)); the device is removed";
-    assert_eq!((outcome.code, outcome.stderr), (Some(1), failed(message).stderr));
+    let gone = "the GPU backend is gone (signal: 9 (SIGKILL))";
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!((outcome.code, lines.len()), (Some(1), 6), "{}", outcome.stderr);
+    for line in &lines[..5] {
+        assert!(line.ends_with(&format!("{gone}; another one takes its place")), "{line}");
+    }
+    let given_up =
+        "the GPU backend failed 6 times within 30 s and is given up; the device is removed";
+    assert_eq!(lines[5], format!("virtio-loopback-gpu: {given_up}: {gone}"));
 }
 
 #[test]

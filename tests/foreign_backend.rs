@@ -19,7 +19,7 @@ use common::{Device, TIMEOUT};
 use virtio_loopback_display::{DisplayKind, Options, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, BackendProcessError, DisplayServerError, Modes,
-    Shared, State,
+    RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, GpuDriver};
 use virtio_loopback_gpu::one_line;
@@ -43,7 +43,9 @@ fn life_of(
 ) -> Result<(), AdapterError> {
     let (presenter, display) =
         Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
-    let options = adapter::Options { name: "test".into(), modes: Modes::new(Vec::new()), backend };
+    let restarts = RestartPolicy::default();
+    let modes = Modes::new(Vec::new());
+    let options = adapter::Options { name: "test".into(), modes, backend, restarts };
     let mut made = None;
     let mut adapter = Adapter::start(&options, display, shared, stopped.into(), |config| {
         let (transport, driver) = driver::connect(config.clone()).unwrap();

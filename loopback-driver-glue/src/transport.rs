@@ -137,6 +137,10 @@ pub trait Transport: AsFd + fmt::Debug + Send {
         kick: &EventFd,
         call: &EventFd,
     ) -> Result<(), TransportError>;
+    /// Offers the buffers of a queue that were not returned once more, in the order the driver gave
+    /// them, to a new device side: [`Transport::queue`] says where it has to begin. No device side
+    /// may use the queue meanwhile. Returns how many there are; 0 for a queue that is not set up.
+    fn reoffer(&mut self, index: u16) -> Result<u16, TransportError>;
     /// Takes the next event, `None` when there is none now.
     fn next_event(&mut self) -> Result<Option<Event>, TransportError>;
     /// Tells the driver that its reset is done: the device side no longer uses rings or memory.

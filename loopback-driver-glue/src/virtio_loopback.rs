@@ -107,6 +107,10 @@ impl Transport for VirtioLoopback {
         ioctl::set_queue_fds(&self.session, fds).map_err(io_error("setting a queue's eventfds"))
     }
 
+    fn reoffer(&mut self, _: u16) -> Result<u16, TransportError> {
+        Err(io_error("offering a queue's buffers again")(io::ErrorKind::Unsupported.into()))
+    }
+
     fn next_event(&mut self) -> Result<Option<Event>, TransportError> {
         let mut raw = abi::RawEvent::new_zeroed();
         loop {

@@ -2,26 +2,27 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::time::Instant;
 
-use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
-use rustix::pipe::PipeFlags;
+use loopback_driver_glue::{DeviceConfig, MemoryWindow, Transport, TransportError};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use virtio_loopback_display::DisplayHandle;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::backend_process::{BackendChoice, BackendProcess, BackendProcessError};
-use super::display_server::{DisplayServer, DisplayServerError};
-use super::event_loop::{self, Ends, EventLoopError};
+use super::backend::Backend;
+use super::backend_process::{BackendChoice, BackendProcessError};
+use super::display_server::DisplayServerError;
+use super::event_loop::{self, Announcement, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
+use super::kept::Kept;
 use super::modes::Modes;
-use super::scanouts::{ScanoutError, ScanoutMemory};
+use super::restarts::{RestartPolicy, Restarts};
+use super::scanouts::ScanoutError;
 use crate::features::Features;
 use crate::gpu::wire;
 use crate::one_line;
@@ -41,6 +42,8 @@ pub struct Options {
     pub modes: Modes,
     /// Who renders.
     pub backend: BackendChoice,
+    /// How often a child that fails is replaced.
+    pub restarts: RestartPolicy,
 }
 
 /// Why a device cannot be, or has ended.
@@ -65,20 +68,50 @@ pub enum AdapterError {
     #[error("the device was told to end before it was ready")]
     Stopped,
     /// The backend is gone.
-    #[error("the GPU backend is gone ({0}); the device is removed")]
+    #[error("the GPU backend is gone ({0})")]
     BackendGone(String),
     /// The backend broke the display protocol.
-    #[error("the GPU backend broke the display protocol; the device is removed")]
+    #[error("the GPU backend broke the display protocol")]
     Display(#[from] DisplayServerError),
+    /// The backend lives, but does nothing any more.
+    #[error("the GPU backend hangs")]
+    BackendHangs,
     /// The backend lives, but shows nothing any more.
-    #[error("the GPU backend closed its display socket; the device is removed")]
+    #[error("the GPU backend closed its display socket")]
     DisplayClosed,
+    /// The backend fails again and again.
+    #[error(
+        "the GPU backend failed {} times within {} s and is given up; the device is removed",
+        policy.most + 1, policy.period.as_secs()
+    )]
+    GaveUp {
+        /// How many are too many.
+        policy: RestartPolicy,
+        /// Why it failed the last time.
+        #[source]
+        last: Box<AdapterError>,
+    },
     /// The event loop failed.
     #[error(transparent)]
     Loop(#[from] EventLoopError),
     /// The system refused.
     #[error("cannot set up the device")]
     Io(#[from] io::Error),
+}
+
+impl AdapterError {
+    /// Whether another backend may do better.
+    fn is_of_backend(&self) -> bool {
+        matches!(
+            self,
+            Self::FrontEnd(_)
+                | Self::BackendNotReady(_)
+                | Self::BackendGone(_)
+                | Self::BackendHangs
+                | Self::Display(_)
+                | Self::DisplayClosed
+        )
+    }
 }
 
 /// Parts of a device that other threads ask, too. Nobody waits for the backend or the driver while
@@ -89,6 +122,8 @@ pub struct Shared {
     pub transport: Option<Box<dyn Transport>>,
     /// Process id of a child backend.
     pub backend_id: Option<u32>,
+    /// Times a child backend was replaced.
+    pub restarts: u64,
     /// Where the driver is.
     pub state: State,
     /// Feature bits the driver accepted.
@@ -103,6 +138,13 @@ impl Shared {
         self.state = State::Waiting;
         self.driver_features = 0;
         self.nodes = None;
+    }
+
+    /// Buffers of the driver that the backend has, all queues.
+    pub(super) fn outstanding(&self) -> u64 {
+        let figures = self.transport.as_ref().and_then(|transport| transport.figures().ok());
+        let mut figures = figures.into_iter().flatten();
+        figures.find(|(name, _)| *name == "outstanding").map_or(0, |(_, count)| count)
     }
 
     /// The transport of a device that is there.
@@ -144,29 +186,15 @@ impl fmt::Display for State {
 /// Dropping it removes the device. What the driver still waits for, the module answers then, at most
 /// a moment later: a backend that does not end is killed.
 pub struct Adapter {
+    options: Options,
     shared: Arc<Mutex<Shared>>,
-    front_end: FrontEnd,
-    backend: BackendProcess,
-    backend_socket: UnixStream,
+    /// `None` while one that failed is being replaced.
+    backend: Option<Backend>,
+    /// What a child leaves for the next one.
+    kept: Option<Arc<Mutex<Kept>>>,
+    restarts: Restarts,
     display: DisplayHandle,
-    server: Option<Server>,
-    display_ended: OwnedFd,
     stop: OwnedFd,
-}
-
-/// The thread that serves the display socket, and its end of the socket.
-struct Server {
-    thread: JoinHandle<Result<(), DisplayServerError>>,
-    socket: UnixStream,
-}
-
-impl Server {
-    /// Ends the thread, whatever the backend does, and says how it ended.
-    fn stop(self) -> Result<(), DisplayServerError> {
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        // A thread that panicked has told so itself.
-        self.thread.join().unwrap_or(Ok(()))
-    }
 }
 
 impl Adapter {
@@ -183,124 +211,155 @@ impl Adapter {
         stop: OwnedFd,
         create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
-        let (mut backend, stream) = BackendProcess::start(&options.backend)?;
-        let backend_socket = stream.try_clone()?;
-        lock(&shared).backend_id = backend.id();
-        let (front_end, config) = match agree(stream, stop.try_clone()?, options) {
-            Ok(agreed) => agreed,
+        let kept = match &options.backend {
+            BackendChoice::Child { .. } => Some(Arc::new(Mutex::new(Kept::new()?))),
+            BackendChoice::Socket(_) => None,
+        };
+        let mut backend =
+            Backend::connect(&options.backend, &stop, |id| lock(&shared).backend_id = id)?;
+        let config = match device_config(options, &backend.front_end) {
             Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
                 return Err(AdapterError::Stopped);
             }
-            // A child that lives has done something else wrong.
-            Err(error) => {
-                return Err(backend.status().map_or(error, AdapterError::BackendNotReady));
+            Err(AdapterError::FrontEnd(error)) => {
+                return Err(backend.why_not_ready(error));
             }
+            config => config?,
         };
-        match backend.id() {
-            Some(pid) => log::info!("GPU backend: pid {pid}"),
-            None => log::info!("GPU backend: connected"),
-        }
         log::info!("device: offers {}", Features(config.features));
         let transport = create(&config)?;
-        let memory = ScanoutMemory::new(transport.memory()).map_err(AdapterError::Memory)?;
-        let (ours, theirs) = UnixStream::pair()?;
-        let socket = ours.try_clone()?;
-        let server = DisplayServer::new(ours, display.clone(), memory, options.modes.clone())?;
-        let (display_ended, ending) =
-            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let serve = move || {
-            // Closed when the thread ends, which the event loop sees.
-            let _ending = ending;
-            server.run()
-        };
-        let thread = std::thread::Builder::new().name("display-socket".into()).spawn(serve)?;
-        front_end.set_display_socket(&theirs)?;
+        if let Some(kept) = &kept {
+            backend.hand_over(kept)?;
+            backend.front_end.watch()?;
+        }
+        backend.serve_display(options, display.clone(), transport.memory(), kept.clone())?;
         {
             let mut shared = lock(&shared);
             shared.transport = Some(transport);
             shared.state = State::Waiting;
         }
-        Ok(Self {
-            shared,
-            front_end,
-            backend,
-            backend_socket,
-            display,
-            server: Some(Server { thread, socket }),
-            display_ended,
-            stop,
-        })
+        let restarts = Restarts::new(options.restarts);
+        let options = options.clone();
+        Ok(Self { options, shared, backend: Some(backend), kept, restarts, display, stop })
     }
 
     /// Serves the device until it is told to end or cannot go on. `ready` is called once, when the
-    /// driver can be used.
-    pub fn run(&mut self, ready: impl FnMut(&[PathBuf])) -> Result<(), AdapterError> {
-        let ends =
-            Ends { backend: &self.backend_socket, display: &self.display_ended, stop: &self.stop };
-        match event_loop::run(&self.shared, &mut self.front_end, &ends, ready) {
-            Err(EventLoopError::FrontEnd(error)) if error.is_interrupted() => Ok(()),
-            Err(EventLoopError::BackendGone) => Err(self.why_backend_is_gone()),
-            Err(EventLoopError::DisplayEnded) => Err(self.why_display_ended()),
-            Err(EventLoopError::FrontEnd(error)) => Err(self.why_backend_failed(error)),
-            other => Ok(other?),
+    /// driver can be used. A child that fails is replaced.
+    pub fn run(&mut self, mut ready: impl FnMut(&[PathBuf])) -> Result<(), AdapterError> {
+        let mut announcement = Announcement::new();
+        loop {
+            let Some(backend) = &mut self.backend else { return Ok(()) };
+            let (front_end, ends) = backend.parts(&self.stop);
+            let ended =
+                event_loop::run(&self.shared, front_end, &ends, &mut announcement, &mut ready);
+            let error = match ended {
+                Ok(()) => return Ok(()),
+                Err(EventLoopError::FrontEnd(error)) if error.is_interrupted() => return Ok(()),
+                Err(error @ (EventLoopError::Transport(_) | EventLoopError::Io(_))) => {
+                    return Err(error.into());
+                }
+                Err(error) => backend.why(error),
+            };
+            if self.kept.is_none() || self.options.restarts.most == 0 {
+                return Err(error);
+            }
+            if self.replace_backend(error)? {
+                return Ok(());
+            }
         }
     }
 
-    fn why_backend_is_gone(&mut self) -> AdapterError {
-        let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
-        let status = self.backend.status();
-        if let Some(Err(error)) = self.server.take().map(Server::stop) {
-            return error.into();
+    /// Has another child go on for one that failed. What is shown stays there meanwhile. True: the
+    /// device shall end instead.
+    fn replace_backend(&mut self, error: AdapterError) -> Result<bool, AdapterError> {
+        let mut error = error;
+        loop {
+            if let Some(backend) = self.backend.take() {
+                backend.abandon();
+            }
+            lock(&self.shared).backend_id = None;
+            let Some(delay) = self.restarts.next(Instant::now()) else {
+                return Err(AdapterError::GaveUp {
+                    policy: self.options.restarts,
+                    last: error.into(),
+                });
+            };
+            log::warn!("{}; another one takes its place", one_line(&error));
+            if event_loop::run_without(&self.shared, &self.stop, delay)? {
+                return Ok(true);
+            }
+            match self.start_again() {
+                Ok(()) => return Ok(false),
+                Err(AdapterError::Stopped) => return Ok(true),
+                Err(failed) if failed.is_of_backend() => error = failed,
+                Err(failed) => return Err(failed),
+            }
         }
-        AdapterError::BackendGone(
-            status
-                .map_or_else(|| "it closed the connection".to_owned(), |status| status.to_string()),
-        )
     }
 
-    fn why_display_ended(&mut self) -> AdapterError {
-        match self.server.take().map(Server::stop) {
-            Some(Err(error)) => error.into(),
-            _ => AdapterError::DisplayClosed,
+    /// Starts a child that goes on where the last one has ended.
+    fn start_again(&mut self) -> Result<(), AdapterError> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let started = |id| lock(&self.shared).backend_id = id;
+        let mut backend = Backend::connect(&self.options.backend, &self.stop, started)?;
+        let running = {
+            let mut shared = lock(&self.shared);
+            shared.restarts += 1;
+            shared.state == State::Running
+        };
+        if !running {
+            lock(kept).clear()?;
+        }
+        let started = self.go_on_with(&mut backend, kept, running);
+        // Also if it failed: what became of it is asked then.
+        match started {
+            Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
+                Err(AdapterError::Stopped)
+            }
+            Err(AdapterError::FrontEnd(error)) => Err(backend.why(error.into())),
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.backend = Some(backend);
+                Ok(())
+            }
         }
     }
 
-    /// A request that failed because the backend died is not what a user wants to read of.
-    fn why_backend_failed(&mut self, error: FrontEndError) -> AdapterError {
-        match self.backend.status() {
-            Some(status) => AdapterError::BackendGone(status.to_string()),
-            None => error.into(),
+    fn go_on_with(
+        &self,
+        backend: &mut Backend,
+        kept: &Arc<Mutex<Kept>>,
+        running: bool,
+    ) -> Result<(), AdapterError> {
+        backend.hand_over(kept)?;
+        backend.front_end.watch()?;
+        let (window, size) = {
+            let mut shared = lock(&self.shared);
+            let MemoryWindow { fd, size } = shared.transport()?.memory();
+            (fd.try_clone_to_owned()?, size)
+        };
+        let window = MemoryWindow { fd: window.as_fd(), size };
+        let display = self.display.clone();
+        backend.serve_display(&self.options, display, window, Some(Arc::clone(kept)))?;
+        if running {
+            match event_loop::start_backend(&self.shared, &mut backend.front_end, true) {
+                Err(EventLoopError::FrontEnd(error)) => return Err(error.into()),
+                other => other?,
+            }
         }
+        Ok(())
     }
 }
 
 impl Drop for Adapter {
     fn drop(&mut self) {
-        // The backend first: it must not look at rings that are taken away.
-        let _ = self.backend_socket.shutdown(std::net::Shutdown::Both);
-        self.backend.end();
-        if let Some(server) = self.server.take()
-            && let Err(error) = server.stop()
-        {
-            log::warn!("{}", one_line(&error));
-        }
+        drop(self.backend.take());
         // Keeps the last picture, as long as its memory is there.
         self.display.source_lost();
         // The module answers the driver from here on. Removing the device may take a moment.
         let transport = lock(&self.shared).transport.take();
         drop(transport);
     }
-}
-
-/// Agrees with the backend behind `stream` on what the device is.
-fn agree(
-    stream: UnixStream,
-    stop: OwnedFd,
-    options: &Options,
-) -> Result<(FrontEnd, DeviceConfig), AdapterError> {
-    let front_end = FrontEnd::connect(stream, stop)?;
-    let config = device_config(options, &front_end)?;
-    Ok((front_end, config))
 }
 
 /// What the driver is offered of a backend's features. vhost-device-gpu offers blobs and contexts

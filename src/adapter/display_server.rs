@@ -5,19 +5,21 @@
 
 use std::fmt;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Frame, Rect};
 use zerocopy::IntoBytes;
 
+use super::kept::Kept;
 use super::modes::Modes;
 use super::replies::{Replies, Stuck};
 use super::scanouts::{ScanoutError, ScanoutMemory};
 use crate::one_line;
+use crate::sync::lock;
 use crate::vhost_gpu::message::{
-    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, Header,
-    MAX_SCANOUTS, MemoryScanout, Scanout, Update, request,
+    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_KEEP, F_MEMORY_SCANOUT,
+    Header, MAX_SCANOUTS, MemoryScanout, Scanout, Update, request,
 };
 use crate::vhost_gpu::{Channel, ChannelError, Request, decode, payload_bound};
 
@@ -59,6 +61,8 @@ pub struct DisplayServer {
     memory: ScanoutMemory,
     modes: Modes,
     complaints: u32,
+    /// For the backend that takes this one's place.
+    kept: Option<Arc<Mutex<Kept>>>,
 }
 
 impl DisplayServer {
@@ -70,7 +74,13 @@ impl DisplayServer {
         modes: Modes,
     ) -> std::io::Result<Self> {
         let replies = Arc::new(Replies::new(stream.try_clone()?)?);
-        Ok(Self { channel: Channel::new(stream), replies, display, memory, modes, complaints: 0 })
+        let channel = Channel::new(stream);
+        Ok(Self { channel, replies, display, memory, modes, complaints: 0, kept: None })
+    }
+
+    /// Keeps what the backend asks for in `kept`.
+    pub fn keep_in(&mut self, kept: Arc<Mutex<Kept>>) {
+        self.kept = Some(kept);
     }
 
     /// Serves until the backend hangs up. The last frames stay on the display.
@@ -141,6 +151,15 @@ impl DisplayServer {
             Request::MemoryScanout(scanout, fd) => self.memory_scanout(&scanout, fd),
             Request::MemoryRelease(buffer) => {
                 self.memory.release(buffer);
+                if let Some(kept) = &self.kept {
+                    lock(kept).release(buffer);
+                }
+                Ok(())
+            }
+            Request::MemoryKeep(keep, file) => {
+                if let Some(kept) = &self.kept {
+                    lock(kept).keep(keep.buffer, file);
+                }
                 Ok(())
             }
         };
@@ -164,7 +183,8 @@ impl DisplayServer {
     }
 
     fn protocol_features(&self) {
-        let features = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT;
+        let keeps = if self.kept.is_some() { F_MEMORY_KEEP } else { 0 };
+        let features = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT | keeps;
         self.reply(request::GET_PROTOCOL_FEATURES, features.as_bytes());
     }
 

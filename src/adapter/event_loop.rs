@@ -1,7 +1,7 @@
 //! Follows the driver: what happens on the transport decides what the backend does.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -27,6 +27,9 @@ pub enum EventLoopError {
     /// The backend closed its socket.
     #[error("the GPU backend is gone")]
     BackendGone,
+    /// The backend does not answer.
+    #[error("the GPU backend hangs")]
+    BackendHangs,
     /// The display socket is no longer served, though the backend is there.
     #[error("the GPU backend has no display any more")]
     DisplayEnded,
@@ -45,8 +48,8 @@ pub enum EventLoopError {
 pub struct Ends<'a> {
     /// The vhost-user socket, on which a backend never speaks first: whatever comes is its end.
     pub backend: &'a UnixStream,
-    /// Hangs up when the display socket is no longer served.
-    pub display: &'a OwnedFd,
+    /// Hangs up when the display socket is no longer served, if it is.
+    pub display: Option<&'a OwnedFd>,
     /// Readable when the device shall end.
     pub stop: &'a OwnedFd,
 }
@@ -56,29 +59,33 @@ pub fn run(
     shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
     ends: &Ends<'_>,
+    announcement: &mut Announcement,
     mut ready: impl FnMut(&[PathBuf]),
 ) -> Result<(), EventLoopError> {
     let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
-    let mut announced = false;
-    let mut wait_for_nodes = Wait::new(Instant::now());
+    let Announcement { announced, wait_for_nodes } = announcement;
     loop {
-        let timeout = wait_for_nodes.timeout(missing(&lock(shared)), Instant::now());
-        let woken = wait(&events, ends, timeout)?;
+        let now = Instant::now();
+        let for_nodes = wait_for_nodes.timeout(missing(&lock(shared)), now);
+        let for_check = front_end.check_timeout(now);
+        let timeout = for_nodes.into_iter().chain(for_check).min();
+        let woken = wait(&events, ends, front_end.kicks(), timeout)?;
         if woken.stop {
             return Ok(());
         }
         if woken.transport {
-            follow(shared, front_end)?;
+            follow(shared, Some(front_end))?;
         }
         // After the transport: the driver's reset must be answered even when both come at once.
-        if woken.backend {
+        if woken.backend && !front_end.take_answer()? {
             return Err(EventLoopError::BackendGone);
         }
+        check(shared, front_end, woken.kicked)?;
         if woken.display {
             return Err(which_end(ends)?);
         }
         if let Some(nodes) = find_nodes(shared)
-            && !std::mem::replace(&mut announced, true)
+            && !std::mem::replace(announced, true)
         {
             ready(&nodes);
         }
@@ -89,27 +96,93 @@ pub fn run(
     }
 }
 
-struct Woken {
-    transport: bool,
-    backend: bool,
-    display: bool,
-    stop: bool,
+/// Whether it was said that the driver can be used. Outlives a backend.
+#[derive(Debug)]
+pub struct Announcement {
+    announced: bool,
+    wait_for_nodes: Wait,
 }
 
-fn wait(events: &OwnedFd, ends: &Ends<'_>, timeout: Option<Duration>) -> io::Result<Woken> {
-    let mut fds = [
+impl Announcement {
+    /// It was not, so far.
+    pub fn new() -> Self {
+        Self { announced: false, wait_for_nodes: Wait::new(Instant::now()) }
+    }
+}
+
+/// Follows the driver while there is no backend, for so long. True: the device shall end.
+pub fn run_without(
+    shared: &Mutex<Shared>,
+    stop: &OwnedFd,
+    time: Duration,
+) -> Result<bool, EventLoopError> {
+    let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
+    let deadline = Instant::now() + time;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(&events, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(io::Error::from(errno).into()),
+        }
+        let [events, stop] = fds.map(|fd| !fd.revents().is_empty());
+        if events {
+            follow(shared, None)?;
+        }
+        if stop || left.is_zero() {
+            return Ok(stop);
+        }
+    }
+}
+
+struct Woken {
+    kicked: bool,
+    transport: bool,
+    backend: bool,
+    stop: bool,
+    display: bool,
+}
+
+/// Watches whether the backend still answers.
+fn check(
+    shared: &Mutex<Shared>,
+    front_end: &mut FrontEnd,
+    kicked: bool,
+) -> Result<(), EventLoopError> {
+    let now = Instant::now();
+    if kicked {
+        front_end.kicked(now);
+    }
+    let has_buffers = || lock(shared).outstanding() > 0;
+    match front_end.check(now, has_buffers)? {
+        true => Ok(()),
+        false => Err(EventLoopError::BackendHangs),
+    }
+}
+
+fn wait(
+    events: &OwnedFd,
+    ends: &Ends<'_>,
+    kicks: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> io::Result<Woken> {
+    let mut fds = vec![
         PollFd::new(events, PollFlags::IN),
         PollFd::new(ends.backend, PollFlags::IN | PollFlags::RDHUP),
-        PollFd::new(ends.display, PollFlags::IN),
         PollFd::new(ends.stop, PollFlags::IN),
     ];
+    let others = [ends.display.map(AsFd::as_fd), kicks];
+    fds.extend(others.iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)));
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let [transport, backend, display, stop] = fds.map(|fd| !fd.revents().is_empty());
-    Ok(Woken { transport, backend, display, stop })
+    let mut woken = fds.iter().map(|fd| !fd.revents().is_empty());
+    let mut next = || woken.next().unwrap_or(false);
+    let (transport, backend, stop) = (next(), next(), next());
+    let display = ends.display.is_some() && next();
+    Ok(Woken { transport, backend, stop, display, kicked: next() })
 }
 
 /// A backend that ends closes its sockets one after the other.
@@ -122,16 +195,29 @@ fn which_end(ends: &Ends<'_>) -> io::Result<EventLoopError> {
     }
 }
 
-/// Takes all events of the transport. The lock is never held while the backend is asked.
-fn follow(shared: &Mutex<Shared>, front_end: &mut FrontEnd) -> Result<(), EventLoopError> {
+/// Takes all events of the transport. The lock is never held while the backend is asked. Without a
+/// backend, the next one learns from `shared` how far the driver is.
+fn follow(
+    shared: &Mutex<Shared>,
+    mut front_end: Option<&mut FrontEnd>,
+) -> Result<(), EventLoopError> {
     while let Some(event) = next_event(shared)? {
         log_step(&event);
         match event {
             Event::FeaturesOk { features } => lock(shared).driver_features = features,
-            Event::DriverOk { features } => start_backend(shared, front_end, features)?,
+            Event::DriverOk { features } => {
+                {
+                    let mut shared = lock(shared);
+                    shared.driver_features = features;
+                    shared.state = State::Running;
+                }
+                if let Some(front_end) = front_end.as_deref_mut() {
+                    start_backend(shared, front_end, false)?;
+                }
+            }
             Event::Reset { sequence } => {
                 lock(shared).driver_left();
-                stop_backend(shared, front_end, sequence)?;
+                stop_backend(shared, front_end.as_deref_mut(), sequence)?;
             }
             Event::Unbound => lock(shared).driver_left(),
             // The module keeps events_read and events_clear; nothing else is writable.
@@ -157,37 +243,47 @@ fn next_event(shared: &Mutex<Shared>) -> Result<Option<Event>, TransportError> {
     lock(shared).transport()?.next_event()
 }
 
-fn start_backend(
+/// Starts the rings of a driver that runs. `again`: another backend had them before.
+pub fn start_backend(
     shared: &Mutex<Shared>,
     front_end: &mut FrontEnd,
-    features: u64,
+    again: bool,
 ) -> Result<(), EventLoopError> {
-    let (memory, size, queues) = {
+    let mut repeated = Vec::new();
+    let (features, memory, size, queues) = {
         let mut shared = lock(shared);
-        shared.driver_features = features;
+        let features = shared.driver_features;
         let transport = shared.transport()?;
-        let queue = |index| Ok((index, transport.queue(index)?));
+        let mut queue = |index| {
+            if again {
+                repeated.push((index, transport.reoffer(index)?));
+            }
+            Ok((index, transport.queue(index)?))
+        };
         let queues: Result<Vec<(u16, QueueInfo)>, TransportError> =
-            [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE].into_iter().map(queue).collect();
+            [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE].into_iter().map(&mut queue).collect();
+        let queues = queues?;
         let MemoryWindow { fd, size } = transport.memory();
-        (fd.try_clone_to_owned()?, size, queues?)
+        (features, fd.try_clone_to_owned()?, size, queues)
     };
+    for (index, count) in repeated {
+        front_end.set_repeated(index, count)?;
+    }
     let rings = front_end.start(features, MemoryWindow { fd: memory.as_fd(), size }, &queues)?;
     let mut shared = lock(shared);
     for ring in rings {
         shared.transport()?.set_queue_fds(ring.index, &ring.kick, &ring.call)?;
     }
-    shared.state = State::Running;
     Ok(())
 }
 
 /// The driver waits for the acknowledgement, so it comes whether or not the backend stopped well.
 fn stop_backend(
     shared: &Mutex<Shared>,
-    front_end: &mut FrontEnd,
+    front_end: Option<&mut FrontEnd>,
     sequence: u32,
 ) -> Result<(), EventLoopError> {
-    let stopped = front_end.stop();
+    let stopped = front_end.map_or(Ok(()), FrontEnd::stop);
     lock(shared).transport()?.acknowledge(sequence)?;
     Ok(stopped?)
 }

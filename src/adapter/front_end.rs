@@ -1,8 +1,9 @@
 //! The vhost-user front-end: what the adapter says to the GPU backend.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use loopback_driver_glue::{MemoryWindow, QueueInfo};
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
@@ -12,8 +13,10 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::requests::{
-    ConfigAccess, MemoryTable, Request, RequestError, Requests, RingAddresses, RingState,
+    ConfigAccess, MemoryTable, Request, RequestError, Requests, RestoreMemory, RingAddresses,
+    RingState,
 };
+use super::watch::{Step, Watch};
 use crate::gpu::wire;
 use crate::vhost_gpu::ChannelError;
 
@@ -51,6 +54,15 @@ pub enum FrontEndError {
 }
 
 impl FrontEndError {
+    /// Whether the backend did not answer in time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let Self::Request { source: RequestError::Channel(source), .. } = self else {
+            return false;
+        };
+        matches!(source, ChannelError::Timeout)
+    }
+
     /// Whether the backend did nothing wrong, but was no longer waited for.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
@@ -70,6 +82,7 @@ pub struct FrontEnd {
     started: Vec<Ring>,
     /// A driver has used the device since it was last reset.
     used: bool,
+    watch: Option<Watch>,
 }
 
 /// A ring the backend serves. The eventfds live as long as it does.
@@ -109,7 +122,59 @@ impl FrontEnd {
             requests.expect_acknowledgements();
         }
         let features = offered & (DEVICE_FEATURES | RING_FEATURES);
-        Ok(Self { requests, features, protocol, started: Vec::new(), used: false })
+        let started = Vec::new();
+        Ok(Self { requests, features, protocol, started, used: false, watch: None })
+    }
+
+    /// Watches whether the backend still does something, from now on.
+    pub fn watch(&mut self) -> Result<(), FrontEndError> {
+        self.watch = Some(Watch::new()?);
+        Ok(())
+    }
+
+    /// What becomes readable when the backend has to be watched again.
+    pub fn kicks(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().and_then(Watch::kicks)
+    }
+
+    /// How long until [`FrontEnd::check`] has something to do.
+    pub fn check_timeout(&self, now: Instant) -> Option<Duration> {
+        self.watch.as_ref().and_then(|watch| watch.timeout(now))
+    }
+
+    /// The driver kicked a backend that was not watched.
+    pub fn kicked(&mut self, now: Instant) {
+        if let Some(watch) = &mut self.watch {
+            watch.kicked(now);
+        }
+    }
+
+    /// Asks the backend, if it is time, whether it is still there. False: it is not, for all it
+    /// says. `has_buffers` tells whether it has something to do.
+    pub fn check(
+        &mut self,
+        now: Instant,
+        has_buffers: impl FnOnce() -> bool,
+    ) -> Result<bool, FrontEndError> {
+        match self.watch.as_mut().map_or(Step::Wait, |watch| watch.step(now, has_buffers)) {
+            Step::Wait => {}
+            Step::Ask => self.requests.ping().map_err(failed("GET_FEATURES"))?,
+            Step::GiveUp => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes the answer to a check when the socket is readable. False: none is expected, so the
+    /// backend has hung up or speaks unasked.
+    pub fn take_answer(&mut self) -> Result<bool, FrontEndError> {
+        let expected = match self.requests.pong() {
+            Err(RequestError::Channel(ChannelError::Closed)) => false,
+            other => other.map_err(failed("GET_FEATURES"))?,
+        };
+        if let Some(watch) = self.watch.as_mut().filter(|_| expected) {
+            watch.answered(Instant::now());
+        }
+        Ok(expected)
     }
 
     /// Gives the backend its end of the display socket, whose other end must be served already.
@@ -117,6 +182,25 @@ impl FrontEnd {
         self.requests
             .tell_unacknowledged(Request::GpuSetSocket, &[0_u8; 0], &[display.as_fd()])
             .map_err(failed("GPU_SET_SOCKET"))
+    }
+
+    /// Gives one of our own backends the state file, from which it goes on.
+    pub fn set_state(&self, state: BorrowedFd<'_>) -> Result<(), FrontEndError> {
+        self.requests.tell(Request::SetState, &[0_u8; 0], &[state]).map_err(failed("SET_STATE"))
+    }
+
+    /// Gives one of our own backends pixels that belong to the state.
+    pub fn restore_memory(&self, buffer: u64, file: BorrowedFd<'_>) -> Result<(), FrontEndError> {
+        self.requests
+            .tell(Request::RestoreMemory, &RestoreMemory { buffer }, &[file])
+            .map_err(failed("RESTORE_MEMORY"))
+    }
+
+    /// Of the buffers that come next on a ring, so many may have been used by an earlier backend.
+    /// Only one of our own backends knows what that means.
+    pub fn set_repeated(&self, index: u16, count: u16) -> Result<(), FrontEndError> {
+        let state = RingState { index: index.into(), value: count.into() };
+        self.requests.tell(Request::SetRepeated, &state, &[]).map_err(failed("SET_REPEATED"))
     }
 
     /// The backend's configuration space, `struct virtio_gpu_config`.
@@ -164,6 +248,9 @@ impl FrontEnd {
         self.set_memory(memory)?;
         for (index, info) in queues.iter().filter(|(_, info)| info.ready) {
             let ring = self.start_ring(*index, info)?;
+            if let Some(watch) = &self.watch {
+                watch.add(sys::fd(&ring.kick))?;
+            }
             self.started.push(ring);
         }
         Ok(&self.started)

@@ -4,6 +4,7 @@
 //! each reply has a time limit, the request it belongs to, and its exact size. Numbers are
 //! native-endian: both ends are processes of one machine.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -12,8 +13,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::vhost_gpu::{Channel, ChannelError, Frame, Limits};
 use crate::vhost_user::{
-    FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, FLAG_VERSION_MASK, GPU_SET_SOCKET,
+    FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, FLAG_VERSION_MASK, GPU_SET_SOCKET, RESTORE_MEMORY,
+    SET_REPEATED, SET_STATE,
 };
+pub use crate::vhost_user::{RestoreMemory, RingState};
 
 /// How long the backend may take with all the requests of one step: to agree, to start, to stop.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,16 +57,12 @@ pub enum Request {
     GpuSetSocket = GPU_SET_SOCKET,
     /// Nothing.
     ResetDevice = 34,
-}
-
-/// What a number says about a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct RingState {
-    /// The ring.
-    pub index: u32,
-    /// The number.
-    pub value: u32,
+    /// Nothing, with the state file.
+    SetState = SET_STATE,
+    /// [`RestoreMemory`], with the file.
+    RestoreMemory = RESTORE_MEMORY,
+    /// [`RingState`]: buffers that may have been used already.
+    SetRepeated = SET_REPEATED,
 }
 
 /// Where a ring is, in the address space of the front-end.
@@ -142,18 +141,41 @@ pub struct Requests {
     stop: OwnedFd,
     /// When the backend must be done with the step.
     deadline: Instant,
+    /// The answer to [`Requests::ping`] is still to come.
+    pinged: Cell<bool>,
 }
 
 impl Requests {
     /// Requests over `stream`, as long as `stop` is not readable.
     pub fn new(stream: UnixStream, stop: OwnedFd) -> Self {
         let deadline = Instant::now() + STEP_TIMEOUT;
-        Self { channel: Channel::new(stream), acknowledged: false, stop, deadline }
+        let (channel, pinged) = (Channel::new(stream), Cell::new(false));
+        Self { channel, acknowledged: false, stop, deadline, pinged }
     }
 
     /// The requests from here on belong to a new step, with a time limit of its own.
     pub fn begin_step(&mut self) {
         self.deadline = Instant::now() + STEP_TIMEOUT;
+    }
+
+    /// Asks something without waiting for the answer.
+    pub fn ping(&self) -> Result<(), RequestError> {
+        self.send_first(Request::GetFeatures, 0, &[], &[])?;
+        self.pinged.set(true);
+        Ok(())
+    }
+
+    /// Takes the answer to [`Requests::ping`] when the socket is readable. False: nothing was asked.
+    pub fn pong(&mut self) -> Result<bool, RequestError> {
+        self.begin_step();
+        self.take_pong()
+    }
+
+    fn take_pong(&self) -> Result<bool, RequestError> {
+        if !self.pinged.replace(false) {
+            return Ok(false);
+        }
+        self.receive::<u64>(Request::GetFeatures).map(|_| true)
     }
 
     /// The backend acknowledges each request from now on (`REPLY_ACK`).
@@ -200,6 +222,18 @@ impl Requests {
     }
 
     fn send(
+        &self,
+        request: Request,
+        flags: u32,
+        payload: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), RequestError> {
+        // Answers come in the order of the questions.
+        self.take_pong()?;
+        self.send_first(request, flags, payload, fds)
+    }
+
+    fn send_first(
         &self,
         request: Request,
         flags: u32,

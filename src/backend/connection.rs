@@ -3,10 +3,12 @@
 //! The `vhost` crate decodes and answers all requests but one: it wraps the socket of
 //! `GPU_SET_SOCKET` in a type of its own that gives the stream back to nobody, blocks on every
 //! acknowledgement, and knows no time limit. So that request is looked for before the crate sees it,
-//! and no request is given to it before all of it is there.
+//! as are those with which our adapter has a backend go on for one that died, and no request is
+//! given to it before all of it is there.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,13 +17,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use vhost::vhost_user::{BackendReqHandler, Error as VhostUserError};
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::device::Device;
 use crate::one_line;
 use crate::vhost_gpu::message::Header;
 use crate::vhost_gpu::{Channel, ChannelError};
-use crate::vhost_user::{FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, GPU_SET_SOCKET};
+use crate::vhost_user::{
+    FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, GPU_SET_SOCKET, RESTORE_MEMORY, RestoreMemory,
+    RingState, SET_REPEATED, SET_STATE,
+};
 
 /// Most bytes that may follow a header; what the `vhost` crate takes.
 const MAX_PAYLOAD: u32 = 4096;
@@ -52,7 +57,7 @@ pub enum ConnectionError {
         /// Bytes announced.
         size: u32,
     },
-    /// The display socket did not come as it should.
+    /// The display socket, or what an earlier backend has left, did not come as it should.
     #[error("the front-end's display socket could not be received")]
     Socket(#[source] ChannelError),
     /// The system refused.
@@ -72,6 +77,12 @@ pub enum Message {
     Handled,
     /// The display socket.
     DisplaySocket(UnixStream),
+    /// The file with what an earlier backend has left.
+    State(File),
+    /// Pixels that an earlier backend has left, and their name.
+    Pixels(u64, File),
+    /// Of a ring, so many buffers that come next may have been used already.
+    Repeated(u32, u32),
 }
 
 impl Connection {
@@ -84,8 +95,17 @@ impl Connection {
     /// Takes one message; call it when the socket is readable.
     pub fn handle(&mut self) -> Result<Message, ConnectionError> {
         let request = self.peek()?.request;
-        if request == GPU_SET_SOCKET {
-            return self.receive_display_socket().map(Message::DisplaySocket);
+        match request {
+            GPU_SET_SOCKET => {
+                // Some front-ends send the usual u64 with it all the same.
+                let (_, fd) = self.receive_ours(8)?;
+                let fd = fd.ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))?;
+                return Ok(Message::DisplaySocket(fd.into()));
+            }
+            number @ (SET_STATE | RESTORE_MEMORY | SET_REPEATED) => {
+                return self.receive_restoration(number);
+            }
+            _ => {}
         }
         match self.handler.handle_request() {
             Ok(()) => Ok(Message::Handled),
@@ -153,20 +173,38 @@ impl Connection {
         }
     }
 
-    fn receive_display_socket(&self) -> Result<UnixStream, ConnectionError> {
+    /// Receives what the crate does not know: at most `most` bytes and one descriptor.
+    fn receive_ours(&self, most: u32) -> Result<(Vec<u8>, Option<OwnedFd>), ConnectionError> {
         let stream = self.stream.try_clone().map_err(ConnectionError::Io)?;
         let channel = Channel::new(stream);
-        // The message has no payload; some front-ends send the usual u64 all the same.
-        let frame = channel.receive(|_| 8).map_err(ConnectionError::Socket)?;
-        let wants_reply = frame.header.flags & FLAG_NEED_REPLY != 0;
+        let frame = channel.receive(|_| most).map_err(ConnectionError::Socket)?;
         let fd = frame.fds.into_iter().next();
-        if wants_reply {
-            let status = u64::from(fd.is_none());
+        if frame.header.flags & FLAG_NEED_REPLY != 0 {
+            let number = frame.header.request;
+            let status = u64::from(fd.is_none() && number != SET_REPEATED);
             channel
-                .send(GPU_SET_SOCKET, FLAG_VERSION | FLAG_REPLY, &[status.as_bytes()], &[])
+                .send(number, FLAG_VERSION | FLAG_REPLY, &[status.as_bytes()], &[])
                 .map_err(ConnectionError::Socket)?;
         }
-        fd.map(UnixStream::from).ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))
+        Ok((frame.payload, fd))
+    }
+
+    /// Receives what an earlier backend has left.
+    fn receive_restoration(&self, number: u32) -> Result<Message, ConnectionError> {
+        let (payload, fd) = self.receive_ours(8)?;
+        let invalid = || ConnectionError::Request(VhostUserError::InvalidMessage);
+        let file = fd.map(File::from);
+        match number {
+            SET_STATE => file.map(Message::State),
+            RESTORE_MEMORY => RestoreMemory::read_from_bytes(&payload)
+                .ok()
+                .zip(file)
+                .map(|(memory, file)| Message::Pixels(memory.buffer, file)),
+            _ => RingState::read_from_bytes(&payload)
+                .ok()
+                .map(|ring| Message::Repeated(ring.index, ring.value)),
+        }
+        .ok_or_else(invalid)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The device behind the vhost-user requests: memory, rings, the GPU and its display.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -28,7 +29,8 @@ use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::vring::{BATCH, Vring};
-use crate::gpu::{self, Gpu, Renderer, wire};
+use crate::gpu::{self, Gpu, Renderer, StateFile, wire};
+use crate::one_line;
 
 /// How long a flush waits for the display. The kernel's driver waits for 50 ms at most.
 const DISPLAY_PATIENCE: Duration = Duration::from_secs(1);
@@ -54,13 +56,23 @@ pub struct Device {
     /// When the display last answered, or began to owe an answer.
     heard: Instant,
     poll: Arc<Poll>,
+    limits: gpu::Limits,
+    /// What an earlier backend has left, until there is memory to make sense of it.
+    left: Option<Left>,
+}
+
+/// What an earlier backend has left.
+#[derive(Debug)]
+struct Left {
+    state: StateFile,
+    pixels: HashMap<u64, File>,
 }
 
 impl Device {
     /// A device nobody has set up yet. It adds its kick eventfds and display socket to `poll`.
     pub fn new(limits: gpu::Limits, poll: Arc<Poll>) -> Result<Self, virtio_queue::Error> {
         Ok(Self {
-            gpu: Gpu::new(limits, Renderer::TwoD),
+            gpu: Gpu::new(limits.clone(), Renderer::TwoD),
             display: DisplayClient::new(Arc::clone(&poll)),
             memory: Arc::default(),
             vrings: [Vring::new()?, Vring::new()?],
@@ -68,6 +80,8 @@ impl Device {
             held: HeldChains::default(),
             heard: Instant::now(),
             poll,
+            limits,
+            left: None,
         })
     }
 
@@ -79,6 +93,48 @@ impl Device {
         self.return_chains(chains);
         self.gpu.show_again(&mut self.display);
         self.display.show_cursors();
+        self.held.expect_orphans(self.display.take_updates());
+    }
+
+    /// Goes on from what this file says, and keeps it up to date, once there is a memory table.
+    pub fn set_state(&mut self, file: File) {
+        match StateFile::open(file, &self.limits) {
+            Ok(state) => self.left = Some(Left { state, pixels: HashMap::new() }),
+            Err(error) => log::warn!("{}; nothing is kept", one_line(&error)),
+        }
+    }
+
+    /// Pixels that belong to the state.
+    pub fn set_pixels(&mut self, buffer: u64, file: File) {
+        if let Some(left) = &mut self.left
+            && left.pixels.len() < self.limits.files
+        {
+            left.pixels.insert(buffer, file);
+        }
+    }
+
+    /// So many of the chains that come next on a ring may have been executed already.
+    pub fn set_repeated(&mut self, index: u32, count: u32) {
+        if let Ok(vring) = self.vring(index) {
+            vring.repeated = count;
+        }
+    }
+
+    /// Makes the device what the one of an earlier backend was.
+    fn restore(&mut self) {
+        let Some(Left { state, pixels }) = self.left.take() else { return };
+        let restored = self.gpu.restore(state, pixels, &*self.memory);
+        if restored != gpu::Restored::default() {
+            log::info!(
+                "going on with {} resources and {} scanouts",
+                restored.resources,
+                restored.scanouts
+            );
+        }
+        if restored.dropped > 0 {
+            log::warn!("{} records of an earlier backend made no sense", restored.dropped);
+        }
+        self.gpu.show_again(&mut self.display);
         self.held.expect_orphans(self.display.take_updates());
     }
 
@@ -128,10 +184,11 @@ impl Device {
                 break;
             }
             let head = chain.head_index();
-            let completion = if index == wire::CONTROL_QUEUE {
-                self.gpu.control(chain, &mut self.display)
-            } else {
-                self.gpu.cursor(chain, &mut self.display)
+            let left = vring.repeated.saturating_sub(1);
+            let completion = match (index, std::mem::replace(&mut vring.repeated, left)) {
+                (wire::CONTROL_QUEUE, 0) => self.gpu.control(chain, &mut self.display),
+                (wire::CONTROL_QUEUE, _) => self.gpu.control_again(chain, &mut self.display),
+                _ => self.gpu.cursor(chain, &mut self.display),
             };
             let written = completion.written;
             let updates = self.display.take_updates();
@@ -262,6 +319,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         }
         for vring in &mut self.vrings {
             vring.enabled = false;
+            vring.repeated = 0;
         }
         // Their ring is gone.
         drop(self.held.release());
@@ -297,6 +355,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     ) -> VhostUserResult<Option<Vec<VhostUserMemoryRegionBase>>> {
         self.memory = Arc::new(Memory::map(table, files)?);
         self.display.set_memory(Arc::clone(&self.memory));
+        self.restore();
         Ok(None)
     }
 

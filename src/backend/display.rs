@@ -13,6 +13,7 @@ use zerocopy::FromBytes;
 
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
+use crate::file_size::file_size;
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
     self, CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory,
@@ -20,8 +21,8 @@ use crate::gpu::{
 };
 use crate::one_line;
 use crate::vhost_gpu::message::{
-    CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_SENT_PIXELS, MemoryScanout, Scanout,
-    Update,
+    CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_SENT_PIXELS, MemoryKeep, MemoryScanout,
+    Scanout, Update,
 };
 use crate::vhost_gpu::{ChannelError, Client, ClientError};
 
@@ -183,7 +184,7 @@ impl DisplayClient {
         }
         let mut files = std::mem::take(&mut self.files);
         for (buffer, _) in files.extract_if(|_, file| file.strong_count() == 0) {
-            let _ = self.with_client(|client| client.memory_release(buffer));
+            let _ = self.call(|client| client.memory_release(buffer));
         }
         self.files = files;
     }
@@ -243,7 +244,7 @@ impl DisplayClient {
         match &source.memory {
             PixelMemory::Memfd(file) => {
                 message.buffer = source.buffer;
-                message.size = file.metadata().ok()?.len();
+                message.size = file_size(file).ok()?;
                 self.files.insert(source.buffer, Arc::downgrade(file));
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }
@@ -338,6 +339,14 @@ impl Display for DisplayClient {
         let update = Update { scanout_id: scanout, x, y, width, height };
         if self.with_client(|client| client.buffer_update(update)).is_some() {
             self.updates += 1;
+        }
+    }
+
+    fn keep_memory(&mut self, buffer: u64, file: &Arc<File>, bytes: u64) {
+        let keep = MemoryKeep { buffer, size: bytes };
+        // Even to a front-end whose display hangs: it has to release the file, too.
+        if self.call(|client| client.memory_keep(keep, file.as_fd())).is_some() {
+            self.files.insert(buffer, Arc::downgrade(file));
         }
     }
 

@@ -109,8 +109,12 @@ impl Server {
     }
 
     fn serve_front_end(&mut self) -> Result<(), EventLoopError> {
-        if let Message::DisplaySocket(stream) = self.connection.handle()? {
-            self.device().connect_display(stream);
+        match self.connection.handle()? {
+            Message::Handled => {}
+            Message::DisplaySocket(stream) => self.device().connect_display(stream),
+            Message::State(file) => self.device().set_state(file),
+            Message::Pixels(buffer, file) => self.device().set_pixels(buffer, file),
+            Message::Repeated(ring, count) => self.device().set_repeated(ring, count),
         }
         // The request may have started a ring that has chains already.
         self.busy = [true; wire::QUEUE_COUNT];

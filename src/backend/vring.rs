@@ -28,6 +28,8 @@ pub struct Vring {
     pub kick: Option<File>,
     /// Signalled by us.
     pub call: Option<File>,
+    /// So many of the next chains may have been executed by an earlier backend.
+    pub repeated: u32,
     /// Whether `SET_VRING_ENABLE` (or its absence) lets the ring run.
     pub enabled: bool,
     /// Whether chains were returned that the driver was not told about.
@@ -43,6 +45,7 @@ impl Vring {
             queue,
             kick: None,
             call: None,
+            repeated: 0,
             enabled: false,
             untold: false,
             busy_poll: BusyPoll::default(),

@@ -11,7 +11,7 @@ use loopback_driver_glue::{DeviceConfig, Event, QueueInfo};
 use rustix::event::EventfdFlags;
 
 use super::memory::{Memory, Region};
-use super::queue::Queue;
+use super::queue::{Ledger, Queue, QueueError};
 use super::signals::{Counters, QueueFds, Signals};
 use crate::gpu::wire::Config;
 use crate::sync::lock;
@@ -58,6 +58,8 @@ pub(super) struct QueueState {
     signals: Option<Arc<Signals>>,
     /// Of the last queue, until the device side has acknowledged its end.
     rings: Option<Arc<Region>>,
+    /// Of the running queue.
+    ledger: Option<Arc<Ledger>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -68,6 +70,7 @@ impl Link {
             fds: None,
             signals: None,
             rings: None,
+            ledger: None,
             counters: Arc::default(),
         };
         let state = State {
@@ -149,6 +152,7 @@ impl State {
         if let Some(state) = self.queues.get_mut(index) {
             state.info = queue.info();
             state.rings = Some(queue.rings());
+            state.ledger = Some(queue.ledger());
             if let Some(fds) = &state.fds {
                 signals.set_fds(fds.try_clone()?)?;
             }
@@ -170,6 +174,22 @@ impl State {
         Ok(true)
     }
 
+    /// Chains the device side has, all queues.
+    pub(super) fn outstanding(&self) -> u64 {
+        let ledgers = self.queues.iter().filter_map(|queue| queue.ledger.as_ref());
+        ledgers.map(|ledger| u64::from(ledger.outstanding())).sum()
+    }
+
+    /// Offers the outstanding chains of a queue to a new device. `None`: there is no such queue.
+    pub(super) fn reoffer(&mut self, index: u16) -> Option<Result<u16, QueueError>> {
+        let queue = self.queues.get_mut(usize::from(index))?;
+        let Some(ledger) = &queue.ledger else { return Some(Ok(0)) };
+        Some(ledger.reoffer().map(|(next_avail, count)| {
+            queue.info.next_avail = next_avail;
+            count
+        }))
+    }
+
     /// The driver writes to the configuration space, within its bounds.
     pub(super) fn driver_wrote(&mut self, offset: u32, bytes: &[u8]) {
         self.config_writes += 1;
@@ -188,6 +208,7 @@ impl State {
         self.running = false;
         for queue in &mut self.queues {
             queue.info = QueueInfo { size: queue.info.size, ..QueueInfo::default() };
+            queue.ledger = None;
             if let Some(signals) = queue.signals.take() {
                 signals.stop();
             }

@@ -5,6 +5,7 @@
 //! that scribbles over the rings gets its owner an error and nothing else.
 
 mod layout;
+mod ledger;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use self::layout::{
     USED_NO_NOTIFY, UsedElem,
 };
 use self::layout::{INDIRECT_PARTS, Layout};
+pub(super) use self::ledger::Ledger;
 pub use self::raw::RawQueue;
 use super::memory::{Memory, MemoryError, Region};
 use super::signals::{Counters, Signals};
@@ -153,10 +155,14 @@ pub struct Queue {
     layout: Layout,
     features: RingFeatures,
     signals: Arc<Signals>,
+    /// Tells the link which chains are outstanding.
+    ledger: Arc<Ledger>,
     slots: Box<[Slot]>,
     first_free: u16,
     free: u16,
     outstanding: u16,
+    /// Chains added so far.
+    added: u64,
     /// Index of the available ring after the last chain added.
     next_avail: u16,
     /// `next_avail` at the last kick.
@@ -186,8 +192,10 @@ impl Queue {
         }
         let layout = Layout::new(size, features.indirect);
         let slots = (1..=size).map(|next| Slot { next, ..Slot::default() }).collect();
+        let rings = Arc::new(memory.allocate(layout.bytes)?);
         let mut queue = Self {
-            rings: Arc::new(memory.allocate(layout.bytes)?),
+            ledger: Arc::new(Ledger::new(Arc::clone(&rings), layout)),
+            rings,
             layout,
             features,
             signals,
@@ -195,6 +203,7 @@ impl Queue {
             first_free: 0,
             free: size,
             outstanding: 0,
+            added: 0,
             next_avail: 0,
             kicked: 0,
             next_used: 0,
@@ -221,6 +230,11 @@ impl Queue {
     /// The memory that the device side may use until it is reset, whoever drops the queue.
     pub(super) fn rings(&self) -> Arc<Region> {
         Arc::clone(&self.rings)
+    }
+
+    /// The record of outstanding chains.
+    pub(super) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
     }
 
     /// Chains the device has.
@@ -264,6 +278,8 @@ impl Queue {
         self.first_free = after;
         self.free -= wanted as u16;
         self.outstanding += 1;
+        self.added += 1;
+        self.ledger.add(head, self.added);
         self.publish(head)?;
         Ok(Token(head))
     }
@@ -354,6 +370,7 @@ impl Queue {
         };
         self.next_used = self.next_used.wrapping_add(1);
         self.release(token.0)?;
+        self.ledger.take(token.0, self.next_used);
         if length > room {
             return Err(QueueError::UsedLength { token, length, room });
         }

@@ -62,6 +62,14 @@ impl Transport for SoftwareTransport {
         }
     }
 
+    fn reoffer(&mut self, index: u16) -> Result<u16, TransportError> {
+        const WHAT: &str = "offering a queue's buffers again";
+        match self.0.state().reoffer(index) {
+            Some(count) => count.map_err(|error| io(WHAT)(io::Error::other(error))),
+            None => Err(invalid(WHAT)),
+        }
+    }
+
     fn next_event(&mut self) -> Result<Option<Event>, TransportError> {
         self.0.pop().map_err(io("reading an event"))
     }
@@ -102,6 +110,7 @@ impl Transport for SoftwareTransport {
             ("kicks", sum(|counters| counters.kicks.load(Ordering::Relaxed))),
             ("suppressed_kicks", sum(|counters| counters.suppressed_kicks.load(Ordering::Relaxed))),
             ("waits", sum(|counters| counters.waits.load(Ordering::Relaxed))),
+            ("outstanding", state.outstanding()),
             ("free_bytes", self.0.memory.free_bytes()),
             ("config_writes", state.config_writes),
             ("resets", u64::from(state.resets)),

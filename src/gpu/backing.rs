@@ -48,7 +48,8 @@ impl Backing {
             let entries = entries.get_mut(..now).ok_or(CommandError::Truncated)?;
             request.read_exact(entries.as_mut_bytes())?;
             for entry in &*entries {
-                backing.push(request.memory(), entry)?;
+                let length = entry.length.get().into();
+                backing.push(request.memory(), entry.addr.get(), length)?;
             }
             left -= now;
         }
@@ -56,19 +57,43 @@ impl Backing {
         Ok(backing)
     }
 
-    fn push<M: GuestMemory>(&mut self, memory: &M, entry: &MemEntry) -> Result<(), BackingError> {
-        let (addr, length) = (entry.addr.get(), u64::from(entry.length.get()));
-        let valid = length > 0
-            && addr.checked_add(length).is_some()
-            && memory.check_range(
-                GuestAddress(addr),
-                entry.length.get() as usize,
-                Permissions::Read,
-            );
-        if !valid {
+    /// A backing of these pieces, address and length of each, which may be anything.
+    pub(super) fn of<M: GuestMemory>(
+        memory: &M,
+        pieces: &[(u64, u64)],
+    ) -> Result<Self, BackingError> {
+        let mut backing = Self::default();
+        for &(addr, length) in pieces {
+            backing.push(memory, addr, length)?;
+        }
+        Ok(backing)
+    }
+
+    /// Address and length of each piece.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, u64)> {
+        let mut start = 0;
+        self.pieces.iter().map(move |piece| {
+            let length = piece.end - start;
+            start = piece.end;
+            (piece.addr, length)
+        })
+    }
+
+    fn push<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        addr: u64,
+        length: u64,
+    ) -> Result<(), BackingError> {
+        let end = self.len().checked_add(length).filter(|_| length > 0);
+        let count = usize::try_from(length).ok();
+        let (Some(end), Some(count), true) = (end, count, addr.checked_add(length).is_some())
+        else {
+            return Err(BackingError::Entry);
+        };
+        if !memory.check_range(GuestAddress(addr), count, Permissions::Read) {
             return Err(BackingError::Entry);
         }
-        let end = self.len() + length;
         let start = self.last_start();
         match self.pieces.last_mut() {
             Some(last) if last.addr + (last.end - start) == addr => last.end = end,
@@ -77,7 +102,7 @@ impl Backing {
         Ok(())
     }
 
-    /// Bytes. At most 2^32 entries of 2^32 bytes, so no sum of them overflows.
+    /// Bytes.
     pub(super) fn len(&self) -> u64 {
         self.pieces.last().map_or(0, |piece| piece.end)
     }

@@ -8,8 +8,9 @@ use super::chain::Request;
 use super::display::{Display, DisplayQueryError};
 use super::error::CommandError;
 use super::rect::Rect;
-use super::resource::{Blob, Image, Kind};
+use super::resource::{Blob, Image, Kind, Resource};
 use super::scanout::{Scanout, ScanoutSource};
+use super::state::ScanoutRecord;
 use super::wire::{
     BlobMem, Command, Format, GetEdid, ResourceAttachBacking, ResourceCreate2d, ResourceCreateBlob,
     ResourceFlush, ResourceRequest, RespDisplayInfo, RespEdid, RespResourceUuid, RespType,
@@ -26,18 +27,18 @@ impl Gpu {
     ) -> CommandResult {
         match command {
             Command::GetDisplayInfo => get_display_info(request, display),
-            Command::ResourceCreate2d => self.resource_create_2d(request),
+            Command::ResourceCreate2d => self.resource_create_2d(request, display),
             Command::ResourceUnref => self.resource_unref(request, display),
             Command::SetScanout => self.set_scanout(request, display),
             Command::ResourceFlush => self.resource_flush(request, display),
-            Command::TransferToHost2d => self.transfer_to_host_2d(request),
-            Command::ResourceAttachBacking => self.resource_attach_backing(request),
+            Command::TransferToHost2d => self.transfer_to_host_2d(request, display),
+            Command::ResourceAttachBacking => self.resource_attach_backing(request, display),
             Command::ResourceDetachBacking => self.resource_detach_backing(request, display),
             // No index is below 0, and no capset is there.
             Command::GetCapsetInfo | Command::GetCapset => Err(CommandError::OutOfRange("capset")),
             Command::GetEdid => self.get_edid(request, display),
             Command::ResourceAssignUuid => self.resource_assign_uuid(request),
-            Command::ResourceCreateBlob => self.resource_create_blob(request),
+            Command::ResourceCreateBlob => self.resource_create_blob(request, display),
             Command::SetScanoutBlob => self.set_scanout_blob(request, display),
             Command::CtxCreate
             | Command::CtxDestroy
@@ -56,12 +57,24 @@ impl Gpu {
     fn resource_create_2d<M: GuestMemory>(
         &mut self,
         request: &mut Request<'_, M>,
+        display: &mut dyn Display,
     ) -> CommandResult {
         let body: ResourceCreate2d = request.body()?;
         let id = body.resource_id.get();
-        self.resources.check_free(id)?;
+        if !self.repeating {
+            self.resources.check_free(id)?;
+        }
         let format = format(body.format.get())?;
         let (width, height) = self.dimensions(body.width.get(), body.height.get())?;
+        let same = |resource: &Resource| match &resource.kind {
+            Kind::Image(image) => {
+                (image.format, image.width, image.height) == (format, width, height)
+            }
+            Kind::Blob(_) => false,
+        };
+        if self.is_repeated_creation(id, same, display) {
+            return Ok(Outcome::Done);
+        }
         let image = Image::new(format, width, height).ok_or(CommandError::OverLimit("bytes"))?;
         self.resources.insert(id, Kind::Image(image), None)?;
         Ok(Outcome::Done)
@@ -73,20 +86,59 @@ impl Gpu {
         display: &mut dyn Display,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
+        self.forgive_repeated(self.resources.get(id).map(|_| ()))?;
+        self.remove_resource(id, display);
+        Ok(Outcome::Done)
+    }
+
+    fn remove_resource(&mut self, id: u32, display: &mut dyn Display) {
         // The display lets go of the memory before the memory goes.
         self.turn_off(display, |shown| shown.resource_id == id);
-        self.resources.remove(id)?;
-        Ok(Outcome::Done)
+        // It was looked for before.
+        let _ = self.resources.remove(id);
+    }
+
+    /// Whether a command that makes a resource has done so before the device was restored. Another
+    /// resource with the number, which the commands that follow have made, gives way: they make it
+    /// again.
+    fn is_repeated_creation(
+        &mut self,
+        id: u32,
+        same: impl Fn(&Resource) -> bool,
+        display: &mut dyn Display,
+    ) -> bool {
+        match self.resources.get(id) {
+            Ok(resource) if self.repeating => {
+                let same = same(resource);
+                if !same {
+                    self.remove_resource(id, display);
+                }
+                same
+            }
+            _ => false,
+        }
+    }
+
+    /// What may go wrong only because the command has been executed before is no failure then.
+    fn forgive_repeated(&self, result: Result<(), CommandError>) -> Result<(), CommandError> {
+        match result {
+            Err(CommandError::NoResource(_) | CommandError::NoBacking(_)) if self.repeating => {
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn resource_attach_backing<M: GuestMemory>(
         &mut self,
         request: &mut Request<'_, M>,
+        display: &mut dyn Display,
     ) -> CommandResult {
         let body: ResourceAttachBacking = request.body()?;
         let id = body.resource_id.get();
         let resource = self.resources.get(id)?;
-        if resource.backing.is_some() {
+        let has_backing = resource.backing.is_some();
+        if has_backing && !self.repeating {
             return Err(CommandError::HasBacking(id));
         }
         let least = match &resource.kind {
@@ -95,6 +147,12 @@ impl Gpu {
             Kind::Blob(blob) => blob.size,
         };
         let backing = self.read_backing(request, body.nr_entries.get(), least)?;
+        if has_backing {
+            if self.resources.get(id)?.backing.as_ref() == Some(&backing) {
+                return Ok(Outcome::Done);
+            }
+            self.detach(id, display)?;
+        }
         self.resources.attach(id, backing)?;
         Ok(Outcome::Done)
     }
@@ -105,21 +163,28 @@ impl Gpu {
         display: &mut dyn Display,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
+        let detached = self.detach(id, display);
+        self.forgive_repeated(detached)?;
+        Ok(Outcome::Done)
+    }
+
+    fn detach(&mut self, id: u32, display: &mut dyn Display) -> Result<(), CommandError> {
         if matches!(self.resources.get(id)?.kind, Kind::Blob(_)) {
             // What is shown are these very pages.
             self.turn_off(display, |shown| shown.resource_id == id);
         }
-        self.resources.detach(id)?;
-        Ok(Outcome::Done)
+        self.resources.detach(id)
     }
 
     fn transfer_to_host_2d<M: GuestMemory>(
         &mut self,
         request: &mut Request<'_, M>,
+        display: &mut dyn Display,
     ) -> CommandResult {
         let body: TransferToHost2d = request.body()?;
         let (id, rect) = (body.resource_id.get(), body.r.into());
         self.resources.transfer(request.memory(), id, rect, body.offset.get())?;
+        self.keep_made_memory(display);
         Ok(Outcome::Done)
     }
 
@@ -136,6 +201,9 @@ impl Gpu {
         }
         let rect = body.r.into();
         let source = self.resources.image_source(id, rect)?;
+        self.keep_made_memory(display);
+        let record = ScanoutRecord { resource_id: id, ..record_of(rect) };
+        self.record_scanout(scanout, Some(record));
         self.show(scanout, Scanout { resource_id: id, rect, source }, display);
         Ok(Outcome::Done)
     }
@@ -151,16 +219,36 @@ impl Gpu {
         if id == 0 {
             return Ok(self.disable_scanout(scanout, display));
         }
-        let rect = Rect::from(body.r);
-        let source = self.blob_source(&body, request.memory())?;
-        self.resources.refresh_shadow(
-            request.memory(),
-            id,
-            &source,
-            Rect::of_size(rect.width, rect.height),
-        )?;
-        self.show(scanout, Scanout { resource_id: id, rect, source }, display);
+        let shown = self.blob_scanout(&body, request.memory())?;
+        self.record_scanout(scanout, Some(blob_record(&body)));
+        self.show(scanout, shown, display);
         Ok(Outcome::Done)
+    }
+
+    /// A frame in a blob, ready to be shown.
+    pub(super) fn blob_scanout<M: GuestMemory>(
+        &mut self,
+        body: &SetScanoutBlob,
+        memory: &M,
+    ) -> Result<Scanout, CommandError> {
+        let (resource_id, rect) = (body.resource_id.get(), Rect::from(body.r));
+        let source = self.blob_source(body, memory)?;
+        let whole = Rect::of_size(rect.width, rect.height);
+        self.resources.refresh_shadow(memory, resource_id, &source, whole)?;
+        Ok(Scanout { resource_id, rect, source })
+    }
+
+    fn record_scanout(&mut self, scanout: u32, record: Option<ScanoutRecord>) {
+        if let Some(state) = self.resources.state() {
+            state.set_scanout(scanout, record);
+        }
+    }
+
+    /// Gives pixel memory that the command has made to the display for safekeeping.
+    fn keep_made_memory(&mut self, display: &mut dyn Display) {
+        if let Some(made) = self.resources.take_made() {
+            display.keep_memory(made.buffer, &made.file, made.bytes);
+        }
     }
 
     /// Where the pixels of a frame in a blob are, when all of the frame is within the blob.
@@ -214,6 +302,7 @@ impl Gpu {
         if self.scanouts.is_on(scanout) {
             display.set_scanout(scanout, None);
             self.scanouts.set(scanout, None);
+            self.record_scanout(scanout, None);
         }
         Outcome::Done
     }
@@ -226,7 +315,12 @@ impl Gpu {
         let body: ResourceFlush = request.body()?;
         let (id, rect) = (body.resource_id.get(), Rect::from(body.r));
         // A blob has no width and height of its own: what of the rectangle is shown is flushed.
-        if let Kind::Image(image) = &self.resources.get(id)?.kind
+        let resource = match self.resources.get(id) {
+            // It has gone since.
+            Err(_) if self.repeating => return Ok(Outcome::Done),
+            resource => resource?,
+        };
+        if let Kind::Image(image) = &resource.kind
             && !rect.fits(image.width, image.height)
         {
             return Err(CommandError::OutOfRange("rectangle"));
@@ -243,10 +337,13 @@ impl Gpu {
     fn resource_create_blob<M: GuestMemory>(
         &mut self,
         request: &mut Request<'_, M>,
+        display: &mut dyn Display,
     ) -> CommandResult {
         let body: ResourceCreateBlob = request.body()?;
         let (id, size) = (body.resource_id.get(), body.size.get());
-        self.resources.check_free(id)?;
+        if !self.repeating {
+            self.resources.check_free(id)?;
+        }
         if BlobMem::from_raw(body.blob_mem.get()) != Some(BlobMem::Guest) {
             return Err(CommandError::OutOfRange("blob memory"));
         }
@@ -257,6 +354,13 @@ impl Gpu {
             return Err(CommandError::OutOfRange("blob size"));
         }
         let backing = self.read_backing(request, body.nr_entries.get(), size)?;
+        let same = |resource: &Resource| {
+            matches!(resource.kind, Kind::Blob(Blob { size: found, .. }) if found == size)
+                && resource.backing.as_ref() == Some(&backing)
+        };
+        if self.is_repeated_creation(id, same, display) {
+            return Ok(Outcome::Done);
+        }
         let blob = Blob { size, cursor_size: None, shadow: None };
         self.resources.insert(id, Kind::Blob(blob), Some(backing))?;
         Ok(Outcome::Done)
@@ -282,8 +386,7 @@ impl Gpu {
         request: &mut Request<'_, M>,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
-        let resource = self.resources.get_mut(id)?;
-        let uuid = *resource.uuid.get_or_insert_with(|| Uuid::new_v4().into_bytes());
+        let uuid = self.resources.uuid(id, || Uuid::new_v4().into_bytes())?;
         let hdr = request.reply(RespType::OkResourceUuid);
         Ok(Outcome::Answered(request.respond(&RespResourceUuid { hdr, uuid })?))
     }
@@ -313,6 +416,27 @@ impl Gpu {
             return Err(CommandError::OverLimit("width or height"));
         }
         Ok((width, height))
+    }
+}
+
+/// The record of a scanout that shows a part of an image.
+fn record_of(rect: Rect) -> ScanoutRecord {
+    let Rect { x, y, width, height } = rect;
+    ScanoutRecord { x, y, width, height, ..ScanoutRecord::default() }
+}
+
+/// The record of a scanout that shows a part of a frame in a blob.
+fn blob_record(body: &SetScanoutBlob) -> ScanoutRecord {
+    let ([stride, ..], [offset, ..]) = (body.strides, body.offsets);
+    ScanoutRecord {
+        resource_id: body.resource_id.get(),
+        blob: 1,
+        frame_width: body.width.get(),
+        frame_height: body.height.get(),
+        format: body.format.get(),
+        stride: stride.get(),
+        offset: offset.get(),
+        ..record_of(body.r.into())
     }
 }
 

@@ -17,7 +17,7 @@ const ROW_BYTES: usize = CURSOR_SIZE as usize * BYTES_PER_PIXEL;
 /// The cursors of all scanouts.
 #[derive(Debug)]
 pub(super) struct Cursors {
-    visible: ScanoutSet,
+    pub(super) visible: ScanoutSet,
     /// Kept for its allocation.
     image: Box<CursorBitmap>,
 }
@@ -49,7 +49,7 @@ impl Gpu {
         self.check_scanout(scanout)?;
         let id = body.resource_id.get();
         if id == 0 {
-            self.cursors.visible.remove(scanout);
+            self.set_cursor_visible(scanout, false);
             display.cursor_hide(scanout, position);
             return Ok(Outcome::Done);
         }
@@ -57,9 +57,25 @@ impl Gpu {
         read_pixels(self.resources.get(id)?, request.memory(), &mut image.pixels)?;
         image.hot_x = body.hot_x.get().min(CURSOR_SIZE - 1);
         image.hot_y = body.hot_y.get().min(CURSOR_SIZE - 1);
-        self.cursors.visible.insert(scanout);
         display.cursor_update(scanout, position, image);
+        self.set_cursor_visible(scanout, true);
         Ok(Outcome::Done)
+    }
+
+    fn set_cursor_visible(&mut self, scanout: u32, visible: bool) {
+        let cursors = &mut self.cursors.visible;
+        if cursors.contains(scanout) == visible {
+            return;
+        }
+        if visible {
+            cursors.insert(scanout);
+        } else {
+            cursors.remove(scanout);
+        }
+        let mask = cursors.mask();
+        if let Some(state) = self.resources.state() {
+            state.set_cursors(mask);
+        }
     }
 
     pub(super) fn move_cursor<M: GuestMemory>(

@@ -1,6 +1,8 @@
 //! What the device needs from the outside.
 
 use std::error::Error;
+use std::fs::File;
+use std::sync::Arc;
 
 use super::rect::Rect;
 use super::scanout::ScanoutSource;
@@ -56,6 +58,13 @@ pub trait Display {
 
     /// Pixels changed. `damage` is in coordinates of the scanout, not empty and within it.
     fn flush(&mut self, scanout: u32, damage: Rect, source: &ScanoutSource);
+
+    /// The pixels of a classic resource are in this file from now on, of so many bytes, which is
+    /// named as in [`ScanoutSource::buffer`]. A display that keeps it can give it to a device that
+    /// takes this one's place.
+    fn keep_memory(&mut self, buffer: u64, file: &Arc<File>, bytes: u64) {
+        let _ = (buffer, file, bytes);
+    }
 
     /// The cursor of a scanout has this image and place, and is visible.
     fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap);

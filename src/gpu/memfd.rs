@@ -4,9 +4,13 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
+};
 use rustix::io::Errno;
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+
+use crate::file_size::file_size;
 
 /// Memory of a fixed size. Its pages cost nothing until they are written.
 #[derive(Debug)]
@@ -20,9 +24,20 @@ impl Memfd {
     /// hit by a shrinking file.
     pub(super) fn new(bytes: u64) -> io::Result<Self> {
         let size = usize::try_from(bytes).map_err(|_| Errno::NOMEM)?;
-        let file = create()?;
-        ftruncate(&file, bytes)?;
-        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Self::map(create_sealed(bytes)?, size)
+    }
+
+    /// Memory that another process has made, which is not believed to be what it is said to be.
+    pub(super) fn adopt(file: File, bytes: u64) -> io::Result<Self> {
+        let size = usize::try_from(bytes).map_err(|_| Errno::NOMEM)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW;
+        if !fcntl_get_seals(&file)?.contains(seals) || file_size(&file)? != bytes {
+            return Err(Errno::INVAL.into());
+        }
+        Self::map(file, size)
+    }
+
+    fn map(file: File, size: usize) -> io::Result<Self> {
         let file = Arc::new(file);
         let mapping = MmapRegion::from_file(FileOffset::from_arc(Arc::clone(&file), 0), size)
             .map_err(io::Error::other)?;
@@ -38,6 +53,14 @@ impl Memfd {
         let offset = usize::try_from(offset).ok()?;
         self.mapping.get_slice(offset, usize::try_from(length).ok()?).ok()
     }
+}
+
+/// A memfd of zeros that keeps its size.
+pub(super) fn create_sealed(bytes: u64) -> io::Result<File> {
+    let file = create()?;
+    ftruncate(&file, bytes)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
 }
 
 fn create() -> io::Result<File> {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::sync::Arc;
 
 use vm_memory::GuestMemory;
 
@@ -11,6 +13,7 @@ use super::limits::Limits;
 use super::memfd::Memfd;
 use super::rect::Rect;
 use super::scanout::{PixelMemory, ScanoutSource};
+use super::state::{Place, ResourceRecord, StateFile, pair};
 use super::wire::Format;
 
 const BYTES_PER_PIXEL: u64 = Format::BYTES_PER_PIXEL as u64;
@@ -23,6 +26,8 @@ pub(super) struct Resource {
     pub(super) uuid: Option<[u8; 16]>,
     pub(super) backing: Option<Backing>,
     pub(super) kind: Kind,
+    /// Where it is in the state file, if there is one.
+    pub(super) place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -94,11 +99,31 @@ pub(super) struct Resources {
     limits: Limits,
     usage: Usage,
     next_serial: u64,
+    /// Where another process can read all of this.
+    state: Option<StateFile>,
+    /// Memory of an image that was made since it was last asked for.
+    made: Option<KeptMemory>,
+}
+
+/// Pixels of a classic resource, for whoever keeps them for another process.
+#[derive(Debug)]
+pub(super) struct KeptMemory {
+    /// See [`ScanoutSource::buffer`].
+    pub(super) buffer: u64,
+    pub(super) file: Arc<File>,
+    pub(super) bytes: u64,
 }
 
 impl Resources {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { table: HashMap::new(), limits, usage: Usage::default(), next_serial: 1 }
+        Self {
+            table: HashMap::new(),
+            limits,
+            usage: Usage::default(),
+            next_serial: 1,
+            state: None,
+            made: None,
+        }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -109,8 +134,51 @@ impl Resources {
         self.table.get(&id).ok_or(CommandError::NoResource(id))
     }
 
-    pub(super) fn get_mut(&mut self, id: u32) -> Result<&mut Resource, CommandError> {
-        self.table.get_mut(&id).ok_or(CommandError::NoResource(id))
+    pub(super) fn state(&mut self) -> Option<&mut StateFile> {
+        self.state.as_mut()
+    }
+
+    /// A number that no memory had before.
+    fn new_serial(&mut self) -> u64 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        if let Some(state) = &self.state {
+            state.set_next_serial(self.next_serial);
+        }
+        serial
+    }
+
+    /// The UUID of a resource, which it keeps.
+    pub(super) fn uuid(
+        &mut self,
+        id: u32,
+        new: impl FnOnce() -> [u8; 16],
+    ) -> Result<[u8; 16], CommandError> {
+        let resource = self.table.get_mut(&id).ok_or(CommandError::NoResource(id))?;
+        if let Some(uuid) = resource.uuid {
+            return Ok(uuid);
+        }
+        let uuid = *resource.uuid.insert(new());
+        if let (Some(state), Some(place)) = (&self.state, &resource.place) {
+            state.set_uuid(place, uuid);
+        }
+        Ok(uuid)
+    }
+
+    /// Memory of an image that is there since the last call.
+    pub(super) fn take_made(&mut self) -> Option<KeptMemory> {
+        self.made.take()
+    }
+
+    /// Memory of all images that have some.
+    pub(super) fn image_memories(&self) -> impl Iterator<Item = KeptMemory> {
+        self.table.values().filter_map(|resource| match &resource.kind {
+            Kind::Image(Image { memory: Some(memory), bytes, .. }) => {
+                let file = Arc::clone(memory.file());
+                Some(KeptMemory { buffer: resource.serial, file, bytes: *bytes })
+            }
+            _ => None,
+        })
     }
 
     /// Whether a resource with this id could be made.
@@ -136,9 +204,12 @@ impl Resources {
             self.usage.add_bytes(image.bytes, &self.limits)?;
         }
         self.usage.backing_entries += backing.as_ref().map_or(0, Backing::pieces);
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        self.table.insert(id, Resource { serial, uuid: None, backing, kind });
+        let serial = self.new_serial();
+        let mut resource = Resource { serial, uuid: None, backing, kind, place: None };
+        if let Some(state) = &mut self.state {
+            resource.place = record(state, id, &resource);
+        }
+        self.table.insert(id, resource);
         Ok(())
     }
 
@@ -148,6 +219,9 @@ impl Resources {
             return Err(CommandError::NoResource(id));
         };
         let resource = entry.remove();
+        if let (Some(state), Some(place)) = (&mut self.state, &resource.place) {
+            state.remove(place);
+        }
         self.usage.backing_entries -= resource.backing.as_ref().map_or(0, Backing::pieces);
         let (bytes, file) = match &resource.kind {
             Kind::Image(image) => (image.bytes, image.memory.is_some()),
@@ -162,32 +236,72 @@ impl Resources {
     pub(super) fn clear(&mut self) {
         self.table = HashMap::new();
         self.usage = Usage::default();
+        if let Some(state) = &mut self.state {
+            state.clear();
+        }
     }
 
     /// Whether `count` more entries may be read from a request.
     pub(super) fn check_entries(&self, count: u32) -> Result<usize, CommandError> {
-        let left = self.limits.total_backing_entries.saturating_sub(self.usage.backing_entries);
         usize::try_from(count)
             .ok()
-            .filter(|&count| count <= left.min(self.limits.backing_entries))
+            .filter(|&count| count <= self.entries_left())
             .ok_or(CommandError::OverLimit("backing entries"))
+    }
+
+    /// Backing entries that a resource may still get.
+    pub(super) fn entries_left(&self) -> usize {
+        let left = self.limits.total_backing_entries.saturating_sub(self.usage.backing_entries);
+        left.min(self.limits.backing_entries)
+    }
+
+    /// Whether the pixels of a resource would not go over the limit.
+    pub(super) fn has_room_for(&self, kind: &Kind) -> bool {
+        let bytes = match kind {
+            Kind::Image(image) => image.bytes,
+            Kind::Blob(_) => 0,
+        };
+        self.usage.bytes.checked_add(bytes).is_some_and(|sum| sum <= self.limits.bytes)
+    }
+
+    /// Whether one more resource may have memory of its own.
+    pub(super) fn has_room_for_file(&self) -> bool {
+        self.usage.files < self.limits.files
+    }
+
+    /// Puts a resource into the table for which there is room, and which has its place already.
+    pub(super) fn put_restored(&mut self, id: u32, resource: Resource) {
+        if let Kind::Image(image) = &resource.kind {
+            self.usage.bytes += image.bytes;
+            self.usage.files += usize::from(image.memory.is_some());
+        }
+        self.usage.backing_entries += resource.backing.as_ref().map_or(0, Backing::pieces);
+        self.table.insert(id, resource);
+    }
+
+    /// Keeps `state` up to date from now on.
+    pub(super) fn go_on_with(&mut self, state: StateFile, next_serial: u64) {
+        self.next_serial = next_serial;
+        state.set_next_serial(next_serial);
+        self.state = Some(state);
     }
 
     /// Gives a resource that has none its backing.
     pub(super) fn attach(&mut self, id: u32, backing: Backing) -> Result<(), CommandError> {
-        let pieces = backing.pieces();
-        let serial = self.next_serial;
-        let resource = self.get_mut(id)?;
+        let resource = self.get(id)?;
         if resource.backing.is_some() {
             return Err(CommandError::HasBacking(id));
         }
-        resource.backing = Some(backing);
-        if matches!(resource.kind, Kind::Blob(_)) {
-            // Other memory, for whoever has mapped the old one.
-            resource.serial = serial;
-            self.next_serial += 1;
+        // Other memory, for whoever has mapped the old one.
+        let serial = matches!(resource.kind, Kind::Blob(_)).then(|| self.new_serial());
+        let resource = self.table.get_mut(&id).ok_or(CommandError::NoResource(id))?;
+        self.usage.backing_entries += backing.pieces();
+        resource.serial = serial.unwrap_or(resource.serial);
+        if let (Some(state), Some(place)) = (&mut self.state, &mut resource.place) {
+            state.set_serial(place, resource.serial);
+            state.set_backing(place, backing.iter());
         }
-        self.usage.backing_entries += pieces;
+        resource.backing = Some(backing);
         Ok(())
     }
 
@@ -196,6 +310,9 @@ impl Resources {
         let resource = self.table.get_mut(&id).ok_or(CommandError::NoResource(id))?;
         let backing = resource.backing.take().ok_or(CommandError::NoBacking(id))?;
         self.usage.backing_entries -= backing.pieces();
+        if let (Some(state), Some(place)) = (&mut self.state, &mut resource.place) {
+            state.set_backing(place, std::iter::empty());
+        }
         if let Kind::Blob(blob) = &mut resource.kind
             && blob.shadow.take().is_some()
         {
@@ -219,7 +336,12 @@ impl Resources {
         let image = match &mut resource.kind {
             Kind::Image(image) => image,
             Kind::Blob(blob) => {
-                blob.cursor_size = Some((rect.width, rect.height));
+                let size = (rect.width, rect.height);
+                if blob.cursor_size.replace(size) != Some(size)
+                    && let (Some(state), Some(place)) = (&self.state, &resource.place)
+                {
+                    state.set_cursor_size(place, size);
+                }
                 return Ok(());
             }
         };
@@ -231,7 +353,10 @@ impl Resources {
         }
         let rows = Rows::of(rect, u64::from(image.stride), offset);
         rows.check(backing.len())?;
-        let target = image_memory(image, &mut self.usage, &self.limits)?;
+        if image.memory.is_none() {
+            self.made = Some(make_memory(image, resource.serial, &mut self.usage, &self.limits)?);
+        }
+        let target = image.memory.as_ref().ok_or(CommandError::OverLimit("files"))?;
         Ok(rows.copy(memory, backing, target)?)
     }
 
@@ -249,9 +374,12 @@ impl Resources {
             return Err(CommandError::OutOfRange("rectangle"));
         }
         let (stride, format) = (image.stride, image.format);
-        let file = image_memory(image, &mut self.usage, &self.limits)?.file();
+        if image.memory.is_none() {
+            self.made = Some(make_memory(image, resource.serial, &mut self.usage, &self.limits)?);
+        }
+        let memory = image.memory.as_ref().ok_or(CommandError::OverLimit("files"))?;
         Ok(ScanoutSource {
-            memory: PixelMemory::Memfd(file.clone()),
+            memory: PixelMemory::Memfd(memory.file().clone()),
             offset: u64::from(rect.y) * u64::from(stride) + u64::from(rect.x) * BYTES_PER_PIXEL,
             stride,
             width: rect.width,
@@ -315,16 +443,30 @@ impl Resources {
     }
 }
 
-/// The memory of an image, made when it is needed first.
-fn image_memory<'a>(
-    image: &'a mut Image,
+/// Makes the memory of an image, which is needed now for the first time.
+fn make_memory(
+    image: &mut Image,
+    buffer: u64,
     usage: &mut Usage,
     limits: &Limits,
-) -> Result<&'a Memfd, CommandError> {
-    let bytes = image.bytes;
-    match &mut image.memory {
-        Some(memory) => Ok(memory),
-        memory => Ok(memory.insert(new_file(bytes, usage, limits)?)),
+) -> Result<KeptMemory, CommandError> {
+    let memory = image.memory.insert(new_file(image.bytes, usage, limits)?);
+    Ok(KeptMemory { buffer, file: Arc::clone(memory.file()), bytes: image.bytes })
+}
+
+/// Writes a resource to the state file. `None`: it has no room, which the limits rule out.
+fn record(state: &mut StateFile, id: u32, resource: &Resource) -> Option<Place> {
+    let mut record = ResourceRecord { id, serial: resource.serial, ..ResourceRecord::default() };
+    match &resource.kind {
+        Kind::Image(image) => {
+            record.format = image.format as u32;
+            record.dimensions = pair((image.width, image.height));
+        }
+        Kind::Blob(blob) => record.size = blob.size,
+    }
+    match &resource.backing {
+        Some(backing) => state.insert(record, backing.iter()),
+        None => state.insert(record, std::iter::empty()),
     }
 }
 

@@ -131,6 +131,16 @@ impl ScanoutSet {
         self.0 &= !1u16.checked_shl(scanout).unwrap_or(0);
     }
 
+    /// A bit per scanout.
+    pub(super) fn mask(self) -> u32 {
+        self.0.into()
+    }
+
+    /// The scanouts of a mask.
+    pub(super) fn of_mask(mask: u32) -> Self {
+        Self(mask as u16)
+    }
+
     /// Whether this one is there.
     pub(super) fn contains(self, scanout: u32) -> bool {
         self.0 & 1u16.checked_shl(scanout).unwrap_or(0) != 0

@@ -15,8 +15,12 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::channel::{Channel, ChannelError};
 use super::message::{
     CURSOR_PIXELS, CursorPos, CursorUpdate, DISPLAY_INFO_SIZE, DmabufScanout, EDID_SIZE, F_DMABUF2,
-    F_EDID, F_MEMORY_SCANOUT, FLAG_REPLY, MemoryScanout, Scanout, Update, request,
+    F_EDID, F_MEMORY_KEEP, F_MEMORY_SCANOUT, FLAG_REPLY, MemoryKeep, MemoryScanout, Scanout,
+    Update, request,
 };
+
+/// Protocol features this side has.
+const KNOWN_FEATURES: u64 = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT | F_MEMORY_KEEP;
 
 /// How long a reply may take before the front-end is called silent.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -204,6 +208,18 @@ impl Client {
         self.tell(request::MEMORY_RELEASE, buffer.as_bytes(), &[])
     }
 
+    /// `MEMORY_KEEP`, if the front-end has it.
+    pub fn memory_keep(
+        &mut self,
+        keep: MemoryKeep,
+        file: BorrowedFd<'_>,
+    ) -> Result<(), ClientError> {
+        if self.features()? & F_MEMORY_KEEP == 0 {
+            return Ok(());
+        }
+        self.tell(request::MEMORY_KEEP, keep.as_bytes(), &[file])
+    }
+
     /// `DMABUF_UPDATE`; the answer is collected later.
     pub fn buffer_update(&mut self, update: Update) -> Result<(), ClientError> {
         self.tell(request::DMABUF_UPDATE, update.as_bytes(), &[])?;
@@ -301,7 +317,7 @@ impl Client {
         match owed {
             Owed::Features => {
                 let offered = u64::read_from_bytes(payload).unwrap_or(0);
-                self.features = offered & (F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT);
+                self.features = offered & KNOWN_FEATURES;
                 let accepted = self.features;
                 self.tell(request::SET_PROTOCOL_FEATURES, accepted.as_bytes(), &[])?;
             }

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::message::{
-    CURSOR_PIXELS, CursorPos, CursorUpdate, DmabufScanout, MAX_SCANOUTS, MAX_UPDATE, MemoryScanout,
-    Scanout, Update, request,
+    CURSOR_PIXELS, CursorPos, CursorUpdate, DmabufScanout, MAX_SCANOUTS, MAX_UPDATE, MemoryKeep,
+    MemoryScanout, Scanout, Update, request,
 };
 
 /// What the back-end asks its front-end to do.
@@ -38,6 +38,8 @@ pub enum Request {
     MemoryScanout(MemoryScanout, Option<OwnedFd>),
     /// Let go of the file of this number.
     MemoryRelease(u64),
+    /// Keep this file.
+    MemoryKeep(MemoryKeep, OwnedFd),
 }
 
 /// Why a frame is not a request.
@@ -97,6 +99,7 @@ pub fn payload_bound(number: u32) -> u32 {
         request::DMABUF_SCANOUT => exact(size_of::<DmabufScanout>()),
         request::DMABUF_SCANOUT2 => exact(size_of::<DmabufScanout>() + 8),
         request::MEMORY_SCANOUT => exact(size_of::<MemoryScanout>()),
+        request::MEMORY_KEEP => exact(size_of::<MemoryKeep>()),
         _ => MAX_UNKNOWN,
     }
 }
@@ -106,7 +109,10 @@ pub fn decode(number: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Result<Request,
     let frame = Payload { number, bytes: payload };
     let takes_fd = matches!(
         number,
-        request::DMABUF_SCANOUT | request::DMABUF_SCANOUT2 | request::MEMORY_SCANOUT
+        request::DMABUF_SCANOUT
+            | request::DMABUF_SCANOUT2
+            | request::MEMORY_SCANOUT
+            | request::MEMORY_KEEP
     );
     if fds.len() > usize::from(takes_fd) {
         return Err(DecodeError::Descriptors { request: number, found: fds.len() });
@@ -137,6 +143,7 @@ pub fn decode(number: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Result<Request,
         request::DMABUF_SCANOUT2 => frame.dmabuf_scanout2(fd),
         request::MEMORY_SCANOUT => frame.memory_scanout(fd),
         request::MEMORY_RELEASE => frame.exact().map(Request::MemoryRelease),
+        request::MEMORY_KEEP => frame.memory_keep(fd),
         _ => Err(DecodeError::Unknown(number)),
     }
 }
@@ -196,6 +203,12 @@ impl Payload<'_> {
         let modifier = u64::read_from_bytes(modifier)
             .map_err(|_| self.size_error(size_of::<DmabufScanout>() + 8))?;
         self.scanout(scanout.scanout_id, Request::DmabufScanout(scanout, modifier, fd))
+    }
+
+    fn memory_keep(&self, fd: Option<OwnedFd>) -> Result<Request, DecodeError> {
+        let keep = self.exact()?;
+        let fd = fd.ok_or(DecodeError::Descriptors { request: self.number, found: 0 })?;
+        Ok(Request::MemoryKeep(keep, fd))
     }
 
     fn memory_scanout(&self, fd: Option<OwnedFd>) -> Result<Request, DecodeError> {

@@ -34,6 +34,8 @@ pub mod request {
     pub const MEMORY_SCANOUT: u32 = 0x564c_0001;
     /// Ours: let go of a file named by `MEMORY_SCANOUT`.
     pub const MEMORY_RELEASE: u32 = 0x564c_0002;
+    /// Ours: keep a file of pixels for the back-end that takes this one's place.
+    pub const MEMORY_KEEP: u32 = 0x564c_0003;
 }
 
 /// Protocol feature mask: `GET_EDID`.
@@ -46,6 +48,9 @@ pub const F_DMABUF2: u64 = 1 << 1;
 /// Protocol feature mask, ours: `MEMORY_SCANOUT`, `MEMORY_RELEASE`, and `DMABUF_UPDATE` for both
 /// kinds of scanout.
 pub const F_MEMORY_SCANOUT: u64 = 1 << 48;
+
+/// Protocol feature mask, ours: `MEMORY_KEEP`.
+pub const F_MEMORY_KEEP: u64 = 1 << 49;
 
 /// Header flag: this is a reply.
 pub const FLAG_REPLY: u32 = 1 << 2;
@@ -179,6 +184,18 @@ pub struct MemoryScanout {
     pub reserved: u32,
 }
 
+/// `MEMORY_KEEP`, with the file, a memfd sealed against any change of its size. `MEMORY_RELEASE`
+/// ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MemoryKeep {
+    /// Names the file, as in [`MemoryScanout`]; not 0.
+    pub buffer: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+const _: () = assert!(size_of::<MemoryKeep>() == 16);
 const _: () = assert!(size_of::<Header>() == 12);
 const _: () = assert!(size_of::<CursorPos>() == 12);
 const _: () = assert!(size_of::<CursorUpdate>() + 4 * CURSOR_PIXELS == 16404);

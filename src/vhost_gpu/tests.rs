@@ -8,8 +8,8 @@ use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::message::{
-    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, FLAG_REPLY,
-    MAX_UPDATE, MemoryScanout, Scanout, Update, request,
+    CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_KEEP, F_MEMORY_SCANOUT,
+    FLAG_REPLY, MAX_UPDATE, MemoryScanout, Scanout, Update, request,
 };
 use super::{Channel, ChannelError, Client, ClientError, DecodeError, Request};
 use super::{decode, payload_bound};
@@ -35,7 +35,7 @@ fn connect(features: u64) -> (Channel, Client) {
     reply(&front_end, request::GET_PROTOCOL_FEATURES, features.as_bytes());
     let accepted = receive(&front_end);
     assert_eq!(accepted.header.request, request::SET_PROTOCOL_FEATURES);
-    let known = features & (F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT);
+    let known = features & (F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT | F_MEMORY_KEEP);
     assert_eq!(accepted.payload, known.to_ne_bytes());
     (front_end, client.join().unwrap())
 }

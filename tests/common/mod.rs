@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, BackendChoice, Modes, Shared, State,
+    self, Adapter, AdapterError, BackendChoice, Modes, RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, Driver};
 use virtio_loopback_gpu::sync::lock;
@@ -46,12 +46,18 @@ impl Device {
         Self::with_backend(modes, BackendChoice::Child { program: program(), arguments })
     }
 
-    /// A device on this backend.
+    /// A device on this backend, which is not replaced when it fails.
     pub fn with_backend(modes: &[&str], backend: BackendChoice) -> Self {
+        let never = RestartPolicy { most: 0, ..RestartPolicy::default() };
+        Self::with_restarts(modes, backend, never)
+    }
+
+    /// A device on this backend, which is replaced so often when it fails.
+    pub fn with_restarts(modes: &[&str], backend: BackendChoice, restarts: RestartPolicy) -> Self {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
-        let options = adapter::Options { name: "test".into(), modes, backend };
+        let options = adapter::Options { name: "test".into(), modes, backend, restarts };
         let mut made = None;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (stop, stopped) = UnixStream::pair().unwrap();

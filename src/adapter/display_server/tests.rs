@@ -418,7 +418,8 @@ fn a_backend_may_read_its_replies_late() {
 fn messages_of_a_wrong_length_or_kind_are_passed_over() {
     let backdoor = Backdoor::open();
     backdoor.show_colour();
-    for number in (0..=13).chain([request::MEMORY_SCANOUT, request::MEMORY_RELEASE, u32::MAX]) {
+    let ours = [request::MEMORY_SCANOUT, request::MEMORY_RELEASE, request::MEMORY_KEEP];
+    for number in (0..=13).chain(ours).chain([u32::MAX]) {
         // All but those without a payload are too short with 3 bytes.
         if !matches!(number, request::GET_PROTOCOL_FEATURES | request::GET_DISPLAY_INFO) {
             backdoor.send(number, [1, 2, 3], &[]);
@@ -430,7 +431,7 @@ fn messages_of_a_wrong_length_or_kind_are_passed_over() {
             backdoor.assert_colour();
         }
     }
-    for number in [0, 13, 99, 0x564c_0003, u32::MAX] {
+    for number in [0, 13, 99, 0x564c_0004, u32::MAX] {
         backdoor.send(number, [0; 4096], &[]);
         backdoor.assert_colour();
     }
@@ -444,6 +445,10 @@ fn messages_of_a_wrong_length_or_kind_are_passed_over() {
     backdoor.send(request::MEMORY_SCANOUT, memory_scanout(8, 6, 1).as_bytes(), &[]);
     backdoor.send(request::MEMORY_SCANOUT, memory_scanout(8, 6, 0).as_bytes(), &[file.as_fd()]);
     backdoor.send(request::MEMORY_RELEASE, u64::MAX.to_ne_bytes(), &[]);
+    backdoor.send(request::MEMORY_KEEP, [1; 16], &[]);
+    backdoor.send(request::MEMORY_KEEP, [1; 16], &two);
+    // Not offered here, so nothing is kept.
+    backdoor.send(request::MEMORY_KEEP, [1; 16], &[file.as_fd()]);
     assert_eq!(backdoor.display.statistics(0).unwrap().signal, Signal::Live);
     backdoor.assert_colour();
     backdoor.close().unwrap();
