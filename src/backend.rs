@@ -83,17 +83,17 @@ fn listen_advice(error: &io::Error) -> &'static str {
 /// What `--print-capabilities` prints.
 pub const CAPABILITIES: &str = r#"{"type": "gpu", "features": []}"#;
 
-/// Serves one front-end until it hangs up or `stop` becomes readable.
-pub fn run(socket: Socket, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), BackendError> {
-    let stream = match socket {
-        Socket::Connected(fd) => UnixStream::from(fd),
-        Socket::Listen(path) => match accept(&path, stop)? {
-            Some(stream) => stream,
-            None => return Ok(()),
-        },
-    };
-    event_loop::serve(stream, limits, stop)?;
-    Ok(())
+/// The front-end, waited for where necessary; `None` if `stop` became readable first.
+pub fn connect(socket: Socket, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {
+    match socket {
+        Socket::Connected(fd) => Ok(Some(UnixStream::from(fd))),
+        Socket::Listen(path) => accept(&path, stop),
+    }
+}
+
+/// Serves the front-end behind `stream` until it hangs up or `stop` becomes readable.
+pub fn serve(stream: UnixStream, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), BackendError> {
+    Ok(event_loop::serve(stream, limits, stop)?)
 }
 
 fn accept(path: &PathBuf, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {

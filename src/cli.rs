@@ -6,6 +6,7 @@ mod demo;
 mod fd;
 mod output;
 mod run;
+mod sandbox;
 mod serve;
 mod stop;
 mod usage;
@@ -23,6 +24,8 @@ use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 use virtio_loopback_gpu::one_line;
+
+use self::sandbox::SandboxOptions;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
 #[derive(Debug, Parser)]
@@ -138,11 +141,13 @@ struct DeviceOptions {
     #[arg(long, value_enum)]
     display: Option<DisplayChoice>,
     /// Use the GPU backend that listens on this socket instead of starting one.
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["sandbox", "user"])]
     backend: Option<PathBuf>,
     /// What the started GPU backend renders.
     #[arg(long, value_enum, default_value = "2d", conflicts_with = "backend")]
     render: Render,
+    #[command(flatten)]
+    sandbox: SandboxOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -192,6 +197,7 @@ impl DeviceOptions {
         }
         let Render::TwoD = self.render;
         let mut arguments = vec!["--render".into(), "2d".into()];
+        arguments.extend(self.sandbox.arguments());
         arguments.extend(verbosity());
         Ok(BackendChoice::Child { program: std::env::current_exe()?, arguments })
     }

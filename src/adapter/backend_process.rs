@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
@@ -66,6 +66,11 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a child whose connection is lost may take to end by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a child finds of the adapter's environment, where people keep secrets: how to log, and where
+/// its libraries are.
+const KEPT_VARIABLES: [&str; 4] =
+    ["RUST_LOG", "RUST_LOG_STYLE", "RUST_BACKTRACE", "LD_LIBRARY_PATH"];
 
 /// A GPU backend and the connection to it. Dropping it ends a child.
 #[derive(Debug)]
@@ -139,8 +144,13 @@ impl Drop for BackendProcess {
 fn spawn(program: &Path, arguments: &[String]) -> io::Result<(BackendProcess, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(program);
-    // Its end of the socket is its standard input.
+    // Its end of the socket is its standard input. Its messages are the adapter's; standard output
+    // is where the adapter may have promised something to somebody.
     command.args(["backend", "--fd", "0"]).args(arguments).stdin(OwnedFd::from(theirs));
+    command.stdout(Stdio::null());
+    command.env_clear().envs(
+        std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept)),
+    );
     sys::end_with_parent(&mut command);
     // A signal for the terminal's foreground group is for the adapter, which ends the child.
     command.process_group(0);

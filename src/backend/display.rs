@@ -13,6 +13,7 @@ use zerocopy::FromBytes;
 
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
+use crate::file_size::file_size;
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
     self, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory, Rect,
@@ -227,7 +228,7 @@ impl DisplayClient {
         match &source.memory {
             PixelMemory::Memfd(file) => {
                 message.buffer = source.buffer;
-                message.size = file.metadata().ok()?.len();
+                message.size = file_size(file).ok()?;
                 self.files.insert(source.buffer, Arc::downgrade(file));
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::iter::FusedIterator;
 
+use rustix::fs::FileType;
 use vhost::vhost_user::Error as VhostUserError;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 use vm_memory::guest_memory::GuestMemorySliceIterator;
@@ -92,7 +93,11 @@ impl Memory {
 /// ordinary files say how many they have.
 fn holds(file: &File, offset: u64, size: u64) -> bool {
     let Some(end) = offset.checked_add(size) else { return false };
-    file.metadata().is_ok_and(|metadata| !metadata.is_file() || metadata.len() >= end)
+    // As in `file_size`.
+    rustix::fs::fstat(file).is_ok_and(|stat| {
+        let is_file = FileType::from_raw_mode(stat.st_mode).is_file();
+        !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size >= end)
+    })
 }
 
 impl Region {

@@ -3,11 +3,13 @@
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use virtio_loopback_gpu::backend::{self, Socket};
 use virtio_loopback_gpu::gpu;
+use virtio_loopback_gpu::sandbox::{Mode, close_inherited, enter};
 
+use super::sandbox::SandboxOptions;
 use super::{Render, fd, output, stop};
 
 /// Options of `backend`.
@@ -18,6 +20,8 @@ pub struct Options {
     /// What to render.
     #[arg(long, value_enum, default_value = "2d")]
     render: Render,
+    #[command(flatten)]
+    sandbox: SandboxOptions,
 }
 
 /// Those of every vhost-user back-end program.
@@ -37,14 +41,23 @@ struct SocketOptions {
 
 /// Serves one front-end.
 pub fn run(options: Options) -> Result<()> {
-    let Options { socket, render: Render::TwoD } = options;
+    let Options { socket, render: Render::TwoD, sandbox } = options;
+    let sandbox = sandbox.settings();
+    if socket.print_capabilities {
+        return output::print(&format_args!("{}\n", backend::CAPABILITIES));
+    }
+    if sandbox.mode != Mode::Off {
+        // Before there are descriptors of our own.
+        close_inherited(socket.fd.as_slice()).context("cannot close inherited descriptors")?;
+    }
     let socket = match (socket.socket_path, socket.fd) {
         (Some(path), _) => Socket::Listen(path),
         (None, Some(number)) => Socket::Connected(fd::inherited_connection(number)?),
-        (None, None) => {
-            return output::print(&format_args!("{}\n", backend::CAPABILITIES));
-        }
+        (None, None) => bail!("there is neither --socket-path nor --fd"),
     };
     let (stop, _stopper) = stop::on_signals()?;
-    Ok(backend::run(socket, gpu::Limits::default(), &stop)?)
+    let Some(stream) = backend::connect(socket, &stop)? else { return Ok(()) };
+    // All that is needed of the system is here, and nothing of the front-end has been read.
+    enter(&sandbox)?;
+    Ok(backend::serve(stream, gpu::Limits::default(), &stop)?)
 }

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, RestartPolicy, Shared};
-use virtio_loopback_gpu::control::{ControlServer, ScanoutStatus, Status};
+use virtio_loopback_gpu::control::{ControlServer, SandboxStatus, ScanoutStatus, Status};
 use virtio_loopback_gpu::features::Features;
+use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
@@ -22,6 +23,10 @@ pub fn serve(
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
+    // Before there are threads, which would keep what they have.
+    if options.sandbox.settings().mode != Mode::Off {
+        sandbox::limit_adapter().context("cannot drop capabilities")?;
+    }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals()?;
     let closed = stopper.try_clone()?;
@@ -104,17 +109,37 @@ fn serve_control(
     stopper: Stopper,
 ) -> Result<()> {
     let (name, count) = (options.name.clone(), options.modes().count());
+    let mode = options.backend.is_none().then(|| options.sandbox.settings().mode);
     let (status_display, shared) = (display.clone(), Arc::clone(shared));
     let status = move || {
         let scanouts =
             (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
-        status(&name, scanouts, &shared)
+        status(&name, mode, scanouts, &shared)
     };
     let quit = move || stopper.stop();
     control.serve(display.clone(), status, quit).context("cannot serve `ctl`")
 }
 
-fn status(name: &str, scanouts: Vec<ScanoutStatus>, shared: &Mutex<Shared>) -> Status {
+/// What the kernel says of the backend, if it is ours.
+fn sandbox_status(mode: Mode, backend: Option<u32>) -> Option<SandboxStatus> {
+    let kernel = Confinement::of(backend?)?;
+    let ours = mode != Mode::Off;
+    Some(SandboxStatus {
+        mode: mode.to_string(),
+        uid: kernel.uid,
+        no_new_privs: kernel.no_new_privs,
+        seccomp: kernel.seccomp,
+        capabilities: format!("{:#x}", kernel.capabilities),
+        landlock_abi: kernel.landlock_abi.filter(|_| ours),
+    })
+}
+
+fn status(
+    name: &str,
+    mode: Option<Mode>,
+    scanouts: Vec<ScanoutStatus>,
+    shared: &Mutex<Shared>,
+) -> Status {
     let shared = lock(shared);
     let figures = shared.transport.as_ref().and_then(|transport| transport.figures().ok());
     Status {
@@ -122,6 +147,7 @@ fn status(name: &str, scanouts: Vec<ScanoutStatus>, shared: &Mutex<Shared>) -> S
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         backend_pid: shared.backend_id,
+        sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
         driver_feature_names: Features(shared.driver_features).names(),

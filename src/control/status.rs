@@ -16,6 +16,8 @@ pub struct Status {
     pub pid: u32,
     /// Process id of the GPU backend, if it is a child.
     pub backend_pid: Option<u32>,
+    /// How the backend is confined, if it is a child.
+    pub sandbox: Option<SandboxStatus>,
     /// Where the driver is.
     pub state: String,
     /// Feature bits the driver accepted, in hexadecimal.
@@ -28,6 +30,23 @@ pub struct Status {
     pub scanouts: Vec<ScanoutStatus>,
     /// Figures of the transport.
     pub transport: BTreeMap<String, u64>,
+}
+
+/// How the GPU backend is confined, by the kernel's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// What was asked for: `on`, `off` or `strict`.
+    pub mode: String,
+    /// Who it is.
+    pub uid: u32,
+    /// Whether it can gain nothing by executing anything.
+    pub no_new_privs: bool,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
+    /// Its capabilities, in hexadecimal.
+    pub capabilities: String,
+    /// Version of the kernel's Landlock, where that is used.
+    pub landlock_abi: Option<u32>,
 }
 
 /// One scanout.
@@ -59,6 +78,9 @@ impl fmt::Display for Status {
         if let Some(pid) = self.backend_pid {
             writeln!(f, "  backend   pid {pid}")?;
         }
+        if let Some(sandbox) = &self.sandbox {
+            writeln!(f, "  sandbox   {sandbox}")?;
+        }
         if !self.driver_feature_names.is_empty() {
             writeln!(f, "  driver    features {}", self.driver_feature_names.join(", "))?;
         }
@@ -72,6 +94,19 @@ impl fmt::Display for Status {
             writeln!(f, "  transport {name} {value}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for SandboxStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: user {}, capabilities {}", self.mode, self.uid, self.capabilities)?;
+        for (part, is_on) in [("no_new_privs", self.no_new_privs), ("seccomp", self.seccomp)] {
+            write!(f, ", {}{part}", if is_on { "" } else { "no " })?;
+        }
+        match self.landlock_abi {
+            Some(abi) => write!(f, ", Landlock {abi}"),
+            None => f.write_str(", no Landlock"),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
+use crate::file_size::file_size;
+
 /// Memory of a fixed size. Its pages cost nothing until they are written.
 #[derive(Debug)]
 pub(super) struct Memfd {
@@ -29,7 +31,7 @@ impl Memfd {
     pub(super) fn adopt(file: File, bytes: u64) -> io::Result<Self> {
         let size = usize::try_from(bytes).map_err(|_| Errno::NOMEM)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW;
-        if !fcntl_get_seals(&file)?.contains(seals) || file.metadata()?.len() != bytes {
+        if !fcntl_get_seals(&file)?.contains(seals) || file_size(&file)? != bytes {
             return Err(Errno::INVAL.into());
         }
         Self::map(file, size)

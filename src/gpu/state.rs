@@ -181,7 +181,7 @@ impl StateFile {
         if !seals.contains(SealFlags::SHRINK) {
             return Err(StateError::Unsealed);
         }
-        let found = file.metadata()?.len();
+        let found = crate::file_size::file_size(&file)?;
         let (true, Ok(size)) = (found >= needed, usize::try_from(needed)) else {
             return Err(StateError::Size { found, needed });
         };
