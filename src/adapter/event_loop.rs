@@ -283,9 +283,11 @@ fn stop_backend(
     front_end: Option<&mut FrontEnd>,
     sequence: u32,
 ) -> Result<(), EventLoopError> {
-    let stopped = front_end.map_or(Ok(()), FrontEnd::stop);
-    lock(shared).transport()?.acknowledge(sequence)?;
-    Ok(stopped?)
+    let stopped = front_end.map(FrontEnd::stop);
+    let mut shared = lock(shared);
+    shared.stale = !matches!(stopped, Some(Ok(())));
+    shared.transport()?.acknowledge(sequence)?;
+    Ok(stopped.unwrap_or(Ok(()))?)
 }
 
 /// What the device lacks to be used.
