@@ -179,8 +179,8 @@ fn a_backend_that_hangs_is_replaced() {
     kill_process(stopped, Signal::STOP).unwrap();
     let begun = Instant::now();
     let frame = player.present().unwrap();
-    // It is asked after a second, and has two for the answer.
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // It is asked after a second, and has five for the answer.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     assert_shows(&device.picture(), &TestCard::new(160, 100), frame);
     assert_eq!(lock(&device.shared).restarts, 1);
     assert!(!std::path::Path::new(&format!("/proc/{}", stopped.as_raw_nonzero())).exists());

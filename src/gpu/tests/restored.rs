@@ -220,6 +220,19 @@ fn nothing_in_the_file_is_believed() {
 }
 
 #[test]
+fn serial_numbers_that_would_run_out_are_not_gone_on_with() {
+    let (mut fixture, file) = fixture();
+    fill(&mut fixture);
+    // Found by fuzzing: the device's own records did not survive its restart.
+    file.write_all_at(&(u64::MAX - 7).to_ne_bytes(), 16).unwrap();
+    assert_eq!(restart(&mut fixture, &file), Restored { dropped: 6, ..Restored::default() });
+    fill(&mut fixture);
+    let contents = fixture.contents();
+    assert_eq!(restart(&mut fixture, &file).dropped, 0);
+    assert_eq!(fixture.contents(), contents);
+}
+
+#[test]
 fn pixels_of_another_size_or_that_could_shrink_are_not_mapped() {
     let (mut fixture, file) = fixture();
     fill(&mut fixture);
