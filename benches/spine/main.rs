@@ -13,6 +13,7 @@ mod process;
 mod processor;
 mod program;
 mod report;
+mod robustness;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use report::Row;
 
 /// What can be run by itself.
-const SECTIONS: [&str; 5] = ["control", "classic", "blob", "start", "rest"];
+const SECTIONS: [&str; 6] = ["control", "classic", "blob", "start", "rest", "robustness"];
 
 #[derive(Debug, Default)]
 struct Options {
@@ -54,7 +55,8 @@ impl Options {
             "classic" => frames::classic(),
             "blob" => frames::blob(),
             "start" => program::start(),
-            _ => program::rest(),
+            "rest" => program::rest(),
+            _ => robustness::run(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use virtio_loopback_gpu::driver::{BufferKind, BufferSpec, GpuDriver};
@@ -47,7 +48,7 @@ pub fn start() -> Vec<Row> {
     std::iter::once(ready).chain(first).collect()
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -75,9 +76,7 @@ fn first_frame(kind: BufferKind) -> Duration {
 /// Processor time of adapter and backend when nothing happens, and their memory.
 pub fn rest() -> Vec<Row> {
     let program = Program::start();
-    let adapter = Process(program.child.id());
-    let backend = adapter.children();
-    let [backend] = backend[..] else { panic!("one backend, not {backend:?}") };
+    let [adapter, backend] = program.processes();
     program.wait_for_driver();
     // What the last frame has set going comes to an end.
     std::thread::sleep(Duration::from_millis(500));
@@ -116,20 +115,23 @@ pub fn rest() -> Vec<Row> {
     vec![idle, memory]
 }
 
-fn mebibytes(bytes: u64) -> f64 {
+pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
 /// `virtio-loopback-gpu demo`, which has shown one frame or is about to.
-struct Program {
+pub struct Program {
     child: Child,
     ready_after: Duration,
     _output: BufReader<ChildStdout>,
 }
 
 impl Program {
-    fn start() -> Self {
-        let name = format!("bench-{}", std::process::id());
+    /// Starts it, under a name of its own.
+    pub fn start() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench-{}-{count}", std::process::id());
         let start = Instant::now();
         let mut child = Command::new(program())
             .args(["demo", "--display", "headless", "--frames", "1", "--keep"])
@@ -145,8 +147,16 @@ impl Program {
         Self { child, ready_after, _output: output }
     }
 
+    /// Adapter and backend.
+    pub fn processes(&self) -> [Process; 2] {
+        let adapter = Process(self.child.id());
+        let backend = adapter.children();
+        let [backend] = backend[..] else { panic!("one backend, not {backend:?}") };
+        [adapter, backend]
+    }
+
     /// Waits until the driver has drawn its frame: its thread ends then.
-    fn wait_for_driver(&self) {
+    pub fn wait_for_driver(&self) {
         let deadline = Instant::now() + TIMEOUT;
         while Process(self.child.id()).thread_names().iter().any(|name| name == "driver") {
             assert!(Instant::now() < deadline, "the driver does not end");

@@ -51,3 +51,39 @@ impl Kept {
         self.pixels.iter().map(|(&buffer, file)| (buffer, file.as_fd()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: u64) -> OwnedFd {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let file = rustix::fs::memfd_create("pixels", flags).unwrap();
+        rustix::fs::ftruncate(&file, bytes).unwrap();
+        file
+    }
+
+    fn size(kept: &Kept, wanted: u64) -> Option<i64> {
+        let (_, file) = kept.pixels().find(|(buffer, _)| *buffer == wanted)?;
+        Some(rustix::fs::fstat(file).unwrap().st_size)
+    }
+
+    #[test]
+    fn a_backend_has_only_so_many_files_kept() {
+        let mut kept = Kept::new().unwrap();
+        for buffer in 1..=600 {
+            kept.keep(buffer, file(buffer));
+        }
+        assert_eq!(kept.pixels().count(), 512);
+        assert_eq!((size(&kept, 512), size(&kept, 513)), (Some(512), None));
+        // One that is there already is replaced, and one that is released makes room.
+        kept.keep(7, file(70));
+        assert_eq!(size(&kept, 7), Some(70));
+        kept.release(7);
+        kept.release(7);
+        kept.keep(513, file(513));
+        assert_eq!((size(&kept, 7), size(&kept, 513)), (None, Some(513)));
+        kept.clear().unwrap();
+        assert_eq!(kept.pixels().count(), 0);
+    }
+}

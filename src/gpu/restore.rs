@@ -101,8 +101,9 @@ impl Resources {
         let mut taken = Taken::default();
         let mut serials = HashSet::new();
         let mut restored = Restored::default();
-        // No number of theirs is given out again, whatever the header says.
-        let next_serial = state.header().next_serial.clamp(1, u64::MAX / 2);
+        // No device gets beyond the upper bound: then no record is valid either.
+        let next_serial = state.header().next_serial;
+        let next_serial = if next_serial > u64::MAX / 2 { 1 } else { next_serial.max(1) };
         for slot in state.slots() {
             let record = state.resource(slot);
             if record.live != 1 {

@@ -568,3 +568,64 @@ fn rings_outlive_a_queue_that_was_dropped() {
     device.queue.add_used(&device.memory, head, 0).unwrap();
     assert_eq!(others.get::<[u8; 4]>(0).unwrap(), [0xff; 4]);
 }
+
+/// Heads in the available ring from `index` on.
+fn available(queue: &Queue, index: u16, count: u16) -> Vec<u16> {
+    let entry = |index| queue.rings.load_u16(queue.layout.avail_entry(index), Ordering::Relaxed);
+    (0..count).map(|offset| entry(index.wrapping_add(offset)).unwrap()).collect()
+}
+
+/// The device returns a chain.
+fn return_chain(queue: &Queue, head: u16) {
+    let used = queue.rings.load_u16(queue.layout.used_idx(), Ordering::Relaxed).unwrap();
+    let element = UsedElem { id: u32::from(head).into(), len: 0.into() };
+    queue.rings.put(queue.layout.used_entry(used), &element).unwrap();
+    let index = queue.layout.used_idx();
+    queue.rings.store_u16(index, used.wrapping_add(1), Ordering::Release).unwrap();
+}
+
+#[test]
+fn chains_that_were_not_used_are_offered_again_in_their_order() {
+    let (mut transport, _driver, mut queue) = deserted(INDIRECT | EVENT_IDX, 8);
+    let add = |queue: &mut Queue| queue.add(&[part(0x1000, 4)], &[]).unwrap().index();
+    assert_eq!(transport.reoffer(0).unwrap(), 0);
+    let [a, b, c, d] = [(); 4].map(|()| add(&mut queue));
+    // Out of order; the driver has taken one of the two, and used its descriptor again.
+    return_chain(&queue, c);
+    return_chain(&queue, a);
+    assert_eq!(queue.take_used().unwrap().unwrap().token.index(), c);
+    let e = add(&mut queue);
+    assert_eq!(e, c);
+    assert_eq!(transport.reoffer(0).unwrap(), 3);
+    assert_eq!(transport.queue(0).unwrap().next_avail, 2);
+    assert_eq!(available(&queue, 2, 3), [b, d, e]);
+    // Once more, with one that has waited while the rings went round many times.
+    for _ in 0..100 {
+        let f = add(&mut queue);
+        return_chain(&queue, f);
+        while queue.take_used().unwrap().is_some() {}
+    }
+    return_chain(&queue, d);
+    assert_eq!(transport.reoffer(0).unwrap(), 2);
+    let next = transport.queue(0).unwrap().next_avail;
+    assert_eq!((next, available(&queue, next, 2)), (103, vec![b, e]));
+    // What comes then follows.
+    let f = add(&mut queue);
+    assert_eq!(available(&queue, next, 3), [b, e, f]);
+    for head in [b, e, f] {
+        return_chain(&queue, head);
+    }
+    while queue.take_used().unwrap().is_some() {}
+    assert_eq!((queue.outstanding(), transport.reoffer(0).unwrap()), (0, 0));
+}
+
+#[test]
+fn a_used_index_that_makes_no_sense_is_not_gone_on_from() {
+    let (mut transport, _driver, mut queue) = deserted(0, 8);
+    queue.add(&[part(0x1000, 4)], &[]).unwrap();
+    for index in [2, 100, u16::MAX] {
+        queue.rings.store_u16(queue.layout.used_idx(), index, Ordering::Relaxed).unwrap();
+        transport.reoffer(0).unwrap_err();
+    }
+    transport.reoffer(9).unwrap_err();
+}
