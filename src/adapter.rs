@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod kept;
 mod modes;
 mod nodes;
+mod replace;
 mod replies;
 mod requests;
 mod restarts;
@@ -28,7 +29,7 @@ mod scanouts;
 mod watch;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
-pub use device::{Adapter, AdapterError, Options, Shared, State};
+pub use device::{Adapter, AdapterError, Options, Replug, Shared, State};
 pub use display_server::DisplayServerError;
 pub use event_loop::EventLoopError;
 pub use front_end::FrontEndError;

@@ -107,8 +107,11 @@ impl Transport for VirtioLoopback {
         ioctl::set_queue_fds(&self.session, fds).map_err(io_error("setting a queue's eventfds"))
     }
 
-    fn reoffer(&mut self, _: u16) -> Result<u16, TransportError> {
-        Err(io_error("offering a queue's buffers again")(io::ErrorKind::Unsupported.into()))
+    fn reoffer(&mut self, index: u16) -> Result<u16, TransportError> {
+        const WHAT: &str = "offering a queue's buffers again";
+        let again = abi::Outstanding { queue: index.into(), action: abi::REOFFER, reserved: 0 };
+        let count = ioctl::outstanding(&self.session, again).map_err(io_error(WHAT))?;
+        u16::try_from(count).map_err(|_| io_error(WHAT)(io::ErrorKind::InvalidData.into()))
     }
 
     fn next_event(&mut self) -> Result<Option<Event>, TransportError> {
@@ -155,8 +158,10 @@ impl Transport for VirtioLoopback {
             ("outstanding", status.outstanding.into()),
             ("bounce_used", status.bounce_used.into()),
             ("bounce_pages", status.bounce_pages.into()),
+            ("bounce_max", status.bounce_max),
             ("objects", status.objects.into()),
             ("object_pages", status.object_pages),
+            ("exported_pages", status.exported_pages),
             ("faults", status.faults),
             ("stale_faults", status.stale_faults),
             ("bad_used", status.bad_used),

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use loopback_driver_glue::{DeviceConfig, MemoryWindow, Transport, TransportError};
+use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_loopback_display::DisplayHandle;
 use zerocopy::{FromZeros, IntoBytes};
@@ -24,7 +23,6 @@ use super::restarts::{RestartPolicy, Restarts};
 use super::scanouts::ScanoutError;
 use crate::features::Features;
 use crate::gpu::wire;
-use crate::one_line;
 use crate::sync::lock;
 
 /// Virtio vendor id of Red Hat's devices, which the driver does not look at.
@@ -100,7 +98,7 @@ pub enum AdapterError {
 
 impl AdapterError {
     /// Whether another backend may do better.
-    fn is_of_backend(&self) -> bool {
+    pub(super) fn is_of_backend(&self) -> bool {
         matches!(
             self,
             Self::FrontEnd(_)
@@ -113,6 +111,10 @@ impl AdapterError {
     }
 }
 
+/// Makes the device that is offered to the driver.
+pub type Replug =
+    Box<dyn FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError> + Send>;
+
 /// Parts of a device that other threads ask, too. Nobody waits for the backend or the driver while
 /// the lock is held, so whoever asks has an answer at once.
 #[derive(Debug, Default)]
@@ -123,6 +125,8 @@ pub struct Shared {
     pub backend_id: Option<u32>,
     /// Times a child backend was replaced.
     pub restarts: u64,
+    /// A driver has left, and no backend was told to forget what it had made.
+    pub(super) stale: bool,
     /// Where the driver is.
     pub state: State,
     /// Feature bits the driver accepted.
@@ -137,6 +141,7 @@ impl Shared {
         self.state = State::Waiting;
         self.driver_features = 0;
         self.nodes = None;
+        self.stale = true;
     }
 
     /// Buffers of the driver that the backend has, all queues.
@@ -185,15 +190,17 @@ impl fmt::Display for State {
 /// Dropping it removes the device. What the driver still waits for, the module answers then, at most
 /// a moment later: a backend that does not end is killed.
 pub struct Adapter {
-    options: Options,
-    shared: Arc<Mutex<Shared>>,
+    pub(super) options: Options,
+    pub(super) shared: Arc<Mutex<Shared>>,
     /// `None` while one that failed is being replaced.
-    backend: Option<Backend>,
+    pub(super) backend: Option<Backend>,
     /// What a child leaves for the next one.
-    kept: Option<Arc<Mutex<Kept>>>,
-    restarts: Restarts,
-    display: DisplayHandle,
-    stop: OwnedFd,
+    pub(super) kept: Option<Arc<Mutex<Kept>>>,
+    pub(super) restarts: Restarts,
+    pub(super) display: DisplayHandle,
+    pub(super) stop: OwnedFd,
+    /// Makes the device again, for a backend that is not ours.
+    pub(super) replug: Option<Replug>,
 }
 
 impl Adapter {
@@ -239,7 +246,14 @@ impl Adapter {
         }
         let restarts = Restarts::new(options.restarts);
         let options = options.clone();
-        Ok(Self { options, shared, backend: Some(backend), kept, restarts, display, stop })
+        let backend = Some(backend);
+        Ok(Self { options, shared, backend, kept, restarts, display, stop, replug: None })
+    }
+
+    /// When a backend that is not ours fails, unplugs the device until that backend is there again,
+    /// and makes it anew with `replug`. Otherwise such a failure ends the device.
+    pub fn replug_with(&mut self, replug: Replug) {
+        self.replug = Some(replug);
     }
 
     /// Serves the device until it is told to end or cannot go on. `ready` is called once, when the
@@ -259,94 +273,10 @@ impl Adapter {
                 }
                 Err(error) => backend.why(error),
             };
-            if self.kept.is_none() || self.options.restarts.most == 0 {
-                return Err(error);
-            }
-            if self.replace_backend(error)? {
+            if self.go_on_after(error)? {
                 return Ok(());
             }
         }
-    }
-
-    /// Has another child go on for one that failed. What is shown stays there meanwhile. True: the
-    /// device shall end instead.
-    fn replace_backend(&mut self, error: AdapterError) -> Result<bool, AdapterError> {
-        let mut error = error;
-        loop {
-            if let Some(backend) = self.backend.take() {
-                backend.abandon();
-            }
-            lock(&self.shared).backend_id = None;
-            let Some(delay) = self.restarts.next(Instant::now()) else {
-                return Err(AdapterError::GaveUp {
-                    policy: self.options.restarts,
-                    last: error.into(),
-                });
-            };
-            log::warn!("{}; another one takes its place", one_line(&error));
-            if event_loop::run_without(&self.shared, &self.stop, delay)? {
-                return Ok(true);
-            }
-            match self.start_again() {
-                Ok(()) => return Ok(false),
-                Err(AdapterError::Stopped) => return Ok(true),
-                Err(failed) if failed.is_of_backend() => error = failed,
-                Err(failed) => return Err(failed),
-            }
-        }
-    }
-
-    /// Starts a child that goes on where the last one has ended.
-    fn start_again(&mut self) -> Result<(), AdapterError> {
-        let Some(kept) = &self.kept else { return Ok(()) };
-        let started = |id| lock(&self.shared).backend_id = id;
-        let mut backend = Backend::connect(&self.options.backend, &self.stop, started)?;
-        let running = {
-            let mut shared = lock(&self.shared);
-            shared.restarts += 1;
-            shared.state == State::Running
-        };
-        if !running {
-            lock(kept).clear()?;
-        }
-        let started = self.go_on_with(&mut backend, kept, running);
-        // Also if it failed: what became of it is asked then.
-        match started {
-            Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
-                Err(AdapterError::Stopped)
-            }
-            Err(AdapterError::FrontEnd(error)) => Err(backend.why(error.into())),
-            Err(error) => Err(error),
-            Ok(()) => {
-                self.backend = Some(backend);
-                Ok(())
-            }
-        }
-    }
-
-    fn go_on_with(
-        &self,
-        backend: &mut Backend,
-        kept: &Arc<Mutex<Kept>>,
-        running: bool,
-    ) -> Result<(), AdapterError> {
-        backend.hand_over(kept)?;
-        backend.front_end.watch()?;
-        let (window, size) = {
-            let mut shared = lock(&self.shared);
-            let MemoryWindow { fd, size } = shared.transport()?.memory();
-            (fd.try_clone_to_owned()?, size)
-        };
-        let window = MemoryWindow { fd: window.as_fd(), size };
-        let display = self.display.clone();
-        backend.serve_display(&self.options, display, window, Some(Arc::clone(kept)))?;
-        if running {
-            match event_loop::start_backend(&self.shared, &mut backend.front_end, true) {
-                Err(EventLoopError::FrontEnd(error)) => return Err(error.into()),
-                other => other?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -373,7 +303,10 @@ fn offered(options: &Options, features: u64) -> u64 {
     }
 }
 
-fn device_config(options: &Options, front_end: &FrontEnd) -> Result<DeviceConfig, AdapterError> {
+pub(super) fn device_config(
+    options: &Options,
+    front_end: &FrontEnd,
+) -> Result<DeviceConfig, AdapterError> {
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());

@@ -206,14 +206,14 @@ fn follow(
         match event {
             Event::FeaturesOk { features } => lock(shared).driver_features = features,
             Event::DriverOk { features } => {
-                {
-                    let mut shared = lock(shared);
-                    shared.driver_features = features;
-                    shared.state = State::Running;
-                }
-                if let Some(front_end) = front_end.as_deref_mut() {
-                    start_backend(shared, front_end, false)?;
-                }
+                lock(shared).driver_features = features;
+                let started = match front_end.as_deref_mut() {
+                    Some(front_end) => start_backend(shared, front_end, false),
+                    None => Ok(()),
+                };
+                // So that the next backend starts them if this one failed.
+                lock(shared).state = State::Running;
+                started?;
             }
             Event::Reset { sequence } => {
                 lock(shared).driver_left();
@@ -283,9 +283,11 @@ fn stop_backend(
     front_end: Option<&mut FrontEnd>,
     sequence: u32,
 ) -> Result<(), EventLoopError> {
-    let stopped = front_end.map_or(Ok(()), FrontEnd::stop);
-    lock(shared).transport()?.acknowledge(sequence)?;
-    Ok(stopped?)
+    let stopped = front_end.map(FrontEnd::stop);
+    let mut shared = lock(shared);
+    shared.stale = !matches!(stopped, Some(Ok(())));
+    shared.transport()?.acknowledge(sequence)?;
+    Ok(stopped.unwrap_or(Ok(()))?)
 }
 
 /// What the device lacks to be used.

@@ -63,10 +63,17 @@ impl Server {
                 self.device().display_patience()
             };
             self.poll.wait(&mut ready, timeout)?;
+            let mut asked = false;
             for event in ready.drain(..) {
                 match Source::of(&event) {
                     Source::Stop => return Ok(()),
-                    Source::FrontEnd => self.serve_front_end()?,
+                    Source::FrontEnd => {
+                        self.serve_front_end()?;
+                        asked = true;
+                    }
+                    // The request may have taken what the display had sent; if not, it is reported
+                    // again.
+                    Source::Display if asked => {}
                     Source::Display => self.serve_display(),
                     Source::Queue(index) => self.mark_busy(index),
                 }

@@ -70,5 +70,5 @@ pub fn run(options: &Options) -> Result<()> {
     let create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
         Ok(Box::new(VirtioLoopback::create(config)?))
     };
-    serve(&options.device, create, ready, |_, _| Ok(()))
+    serve(&options.device, create, Some(Box::new(create)), ready, |_, _| Ok(()))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, RestartPolicy, Shared};
+use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
 use virtio_loopback_gpu::control::{ControlServer, SandboxStatus, ScanoutStatus, Status};
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
@@ -15,11 +15,13 @@ use virtio_loopback_gpu::sync::lock;
 use super::DeviceOptions;
 use super::stop::{self, Stopper};
 
-/// Runs a device on the transport that `create` makes. When it exists, `started` is called with its
-/// display and the means to end it.
+/// Runs a device on the transport that `create` makes, and `replug` once more whenever a backend that
+/// is not ours has come back. When it exists, `started` is called with its display and the means to
+/// end it.
 pub fn serve(
     options: &DeviceOptions,
     create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+    replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
@@ -50,6 +52,9 @@ pub fn serve(
         Err(AdapterError::Stopped) => return Ok(()),
         started => started?,
     };
+    if let Some(replug) = replug {
+        adapter.replug_with(replug);
+    }
     started(&display, stopper.try_clone()?)?;
     let device = move || {
         let mut ready = ready;

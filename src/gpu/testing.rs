@@ -1,5 +1,9 @@
 //! A driver for tests and fuzzing: rings in memory, real descriptor chains, one command at a time.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Weak};
+
 use virtio_queue::desc::RawDescriptor;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
@@ -12,7 +16,7 @@ use super::resource::{Kind, Resource, Usage};
 use super::wire::*;
 use super::{
     Completion, CursorBitmap, CursorPosition, Display, DisplayQueryError, Gpu, Limits, PixelMemory,
-    Rect, Renderer, ScanoutSource,
+    Rect, Renderer, Restored, ScanoutSource, StateFile,
 };
 
 /// Bytes of driver memory; all addresses are below.
@@ -57,6 +61,8 @@ pub struct Fixture<D> {
     pub gpu: Gpu,
     /// Its display.
     pub display: D,
+    /// Whether control commands are given as those that may have been executed before.
+    pub again: bool,
     queue: Queue,
     available: u16,
 }
@@ -97,7 +103,41 @@ impl<D: Display> Fixture<D> {
         queue.set_ready(true);
         assert!(queue.is_valid(&memory));
         let gpu = Gpu::new(limits, Renderer::TwoD);
-        Self { memory, gpu, display, queue, available: 0 }
+        Self { memory, gpu, display, again: false, queue, available: 0 }
+    }
+
+    /// Puts a new device in the place of the one there is, which goes on from this file and these
+    /// pixels.
+    pub fn restore(&mut self, state: File, pixels: HashMap<u64, File>) -> Restored {
+        let limits = self.gpu.resources.limits().clone();
+        let state = StateFile::open(state, &limits).unwrap();
+        self.gpu = Gpu::new(limits, Renderer::TwoD);
+        self.gpu.restore(state, pixels, &self.memory)
+    }
+
+    /// All there is, in a form that can be compared.
+    pub fn contents(&self) -> Vec<String> {
+        let resources = self.gpu.resources.iter().map(|(id, resource)| {
+            let Resource { serial, uuid, backing, kind, place: _ } = resource;
+            let kind = match kind {
+                Kind::Image(image) => {
+                    format!("{:?} {}x{}", image.format, image.width, image.height)
+                }
+                Kind::Blob(blob) => format!("{} {:?}", blob.size, blob.cursor_size),
+            };
+            format!("{id} {serial} {uuid:?} {backing:?} {kind}")
+        });
+        let scanouts = self.gpu.scanouts.all().map(|(number, shown)| {
+            let ScanoutSource { offset, stride, width, height, format, buffer, .. } = shown.source;
+            let (id, rect) = (shown.resource_id, shown.rect);
+            format!(
+                "on {number} {id} {rect:?} {offset} {stride} {width} {height} {format:?} {buffer}"
+            )
+        });
+        let mut contents: Vec<_> = resources.chain(scanouts).collect();
+        contents.sort();
+        contents.push(format!("{:?}", self.gpu.cursors.visible));
+        contents
     }
 
     /// Writes a descriptor of the queue's table.
@@ -132,6 +172,7 @@ impl<D: Display> Fixture<D> {
             return Completion::default();
         };
         match queue {
+            QueueId::Control if self.again => self.gpu.control_again(chain, &mut self.display),
             QueueId::Control => self.gpu.control(chain, &mut self.display),
             QueueId::Cursor => self.gpu.cursor(chain, &mut self.display),
         }
@@ -470,9 +511,17 @@ pub struct Recorder {
     pub cursor: Option<CursorBitmap>,
     /// What `edid` answers, an error without one.
     pub edid: Option<Vec<u8>>,
+    /// The files it was given to keep, as long as somebody else has them.
+    pub kept: HashMap<u64, Weak<File>>,
 }
 
 impl Recorder {
+    /// The files it keeps, as another device would get them.
+    pub fn pixels(&self) -> HashMap<u64, File> {
+        let kept = self.kept.iter().filter_map(|(&buffer, file)| Some((buffer, file.upgrade()?)));
+        kept.map(|(buffer, file)| (buffer, file.try_clone().unwrap())).collect()
+    }
+
     /// The calls since the last time.
     pub fn take(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.calls)
@@ -508,6 +557,11 @@ impl Display for Recorder {
         assert_eq!(shown.buffer, source.buffer);
         assert!(damage.fits(source.width, source.height) && !damage.is_empty());
         self.calls.push(Call::Flush(scanout, damage));
+    }
+
+    fn keep_memory(&mut self, buffer: u64, file: &Arc<File>, bytes: u64) {
+        assert_eq!(file.metadata().unwrap().len(), bytes);
+        self.kept.insert(buffer, Arc::downgrade(file));
     }
 
     fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap) {

@@ -4,6 +4,7 @@ mod commands;
 mod cursors;
 mod faults;
 mod random;
+mod restored;
 mod scanouts;
 mod survived;
 mod transfers;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, BackendChoice, Modes, RestartPolicy, Shared, State,
+    self, Adapter, AdapterError, BackendChoice, Modes, Replug, RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, Driver};
 use virtio_loopback_gpu::sync::lock;
@@ -54,6 +54,16 @@ impl Device {
 
     /// A device on this backend, which is replaced so often when it fails.
     pub fn with_restarts(modes: &[&str], backend: BackendChoice, restarts: RestartPolicy) -> Self {
+        Self::with_replug(modes, backend, restarts, None)
+    }
+
+    /// As [`Device::with_restarts`]; `replug` makes the device again for a backend that came back.
+    pub fn with_replug(
+        modes: &[&str],
+        backend: BackendChoice,
+        restarts: RestartPolicy,
+        replug: Option<Replug>,
+    ) -> Self {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
@@ -69,6 +79,9 @@ impl Device {
         let mut adapter =
             Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), create)
                 .unwrap();
+        if let Some(replug) = replug {
+            adapter.replug_with(replug);
+        }
         let backend_id = lock(&shared).backend_id;
         let thread = std::thread::spawn(move || adapter.run(|_| {}));
         let thread = Some(thread);

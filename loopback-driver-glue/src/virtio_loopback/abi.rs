@@ -35,7 +35,9 @@ pub struct Create {
     pub index: u32,
     pub queue_size: [u16; MAX_QUEUES],
     pub name: [u8; NAME_LEN],
-    pub reserved: [u64; 6],
+    pub bounce_max: u64,
+    pub export_max: u64,
+    pub reserved: [u64; 4],
 }
 
 /// `struct virtio_loopback_queue_fds`.
@@ -92,7 +94,23 @@ pub struct Status {
     pub filtered_values: u64,
     pub events_dropped: u64,
     pub reset_timeouts: u64,
-    pub reserved: [u64; 4],
+    pub index: u32,
+    pub keep_ms: u32,
+    pub bounce_max: u64,
+    pub exported_pages: u64,
+    pub reserved: u64,
+}
+
+/// `VIRTIO_LOOPBACK_REOFFER`.
+pub const REOFFER: u32 = 1;
+
+/// `struct virtio_loopback_outstanding`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Outstanding {
+    pub queue: u32,
+    pub action: u32,
+    pub reserved: u64,
 }
 
 /// `struct virtio_loopback_event`.
@@ -137,5 +155,6 @@ const _: () = assert!(size_of::<QueueFds>() == 16);
 const _: () = assert!(size_of::<QueueInfo>() == 64);
 const _: () = assert!(size_of::<ConfigSet>() == 16);
 const _: () = assert!(size_of::<Status>() == 128);
+const _: () = assert!(size_of::<Outstanding>() == 16);
 const _: () = assert!(size_of::<RawEvent>() == 32);
 const _: () = assert!(size_of::<Export>() == 32);

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::ioctl::{Getter, Ioctl, IoctlOutput, Opcode, Setter, Updater, opcode};
 
-use super::abi::{ConfigSet, Create, Export, QueueFds, QueueInfo, Status};
+use super::abi::{ConfigSet, Create, Export, Outstanding, QueueFds, QueueInfo, Status};
 
 const GROUP: u8 = 0xB6;
 const GET_API_VERSION: Opcode = opcode::read::<u32>(GROUP, 0x00);
@@ -17,6 +17,7 @@ const CONFIG_SET: Opcode = opcode::write::<ConfigSet>(GROUP, 0x12);
 const STATUS: Opcode = opcode::read::<Status>(GROUP, 0x13);
 const GET_MEM_FD: Opcode = opcode::none(GROUP, 0x14);
 const ACK: Opcode = opcode::write::<u32>(GROUP, 0x15);
+const OUTSTANDING: Opcode = opcode::write::<Outstanding>(GROUP, 0x16);
 const EXPORT_DMABUF: Opcode = opcode::write::<Export>(GROUP, 0x20);
 
 pub fn get_api_version(control: impl AsFd) -> io::Result<u32> {
@@ -76,6 +77,12 @@ pub fn acknowledge(session: impl AsFd, sequence: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns for how many buffers it was done.
+pub fn outstanding(session: impl AsFd, outstanding: Outstanding) -> io::Result<u32> {
+    // SAFETY: the opcode reads one Outstanding and returns a number.
+    Ok(unsafe { rustix::ioctl::ioctl(session, SetterReturnsCount(outstanding)) }?)
+}
+
 /// One dma-buf of all `ranges`.
 pub fn export_dmabuf(
     memory: impl AsFd,
@@ -113,6 +120,27 @@ unsafe impl<const OPCODE: Opcode> Ioctl for ReturnsFd<OPCODE> {
     ) -> rustix::io::Result<OwnedFd> {
         // SAFETY: the caller passes the result of a successful call.
         Ok(unsafe { OwnedFd::from_raw_fd(out as RawFd) })
+    }
+}
+
+/// `OUTSTANDING`, whose result is a number.
+struct SetterReturnsCount(Outstanding);
+
+// SAFETY: the pointer is to the structure the opcode names, which the kernel only reads.
+unsafe impl Ioctl for SetterReturnsCount {
+    type Output = u32;
+    const IS_MUTATING: bool = false;
+    fn opcode(&self) -> Opcode {
+        OUTSTANDING
+    }
+    fn as_ptr(&mut self) -> *mut rustix::ffi::c_void {
+        (&raw mut self.0).cast()
+    }
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        _: *mut rustix::ffi::c_void,
+    ) -> rustix::io::Result<u32> {
+        u32::try_from(out).map_err(|_| rustix::io::Errno::RANGE)
     }
 }
 
