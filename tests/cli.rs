@@ -560,15 +560,17 @@ fn a_backend_that_is_killed_is_replaced_until_that_is_too_often() {
     }
     kill(place.backend(), Signal::KILL);
     let outcome = demo.end();
-    let gone = "the GPU backend is gone (signal: 9 (SIGKILL))";
+    // One that is killed early enough is one that was never ready.
+    let why = "(signal: 9 (SIGKILL))";
     let lines: Vec<_> = outcome.stderr.lines().collect();
     assert_eq!((outcome.code, lines.len()), (Some(1), 6), "{}", outcome.stderr);
     for line in &lines[..5] {
-        assert!(line.ends_with(&format!("{gone}; another one takes its place")), "{line}");
+        assert!(line.contains(why) && line.ends_with("; another one takes its place"), "{line}");
     }
     let given_up =
         "the GPU backend failed 6 times within 30 s and is given up; the device is removed";
-    assert_eq!(lines[5], format!("virtio-loopback-gpu: {given_up}: {gone}"));
+    assert!(lines[5].starts_with(&format!("virtio-loopback-gpu: {given_up}: ")), "{}", lines[5]);
+    assert!(lines[5].contains(why), "{}", lines[5]);
 }
 
 #[test]
