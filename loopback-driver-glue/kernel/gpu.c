@@ -14,8 +14,8 @@
 /*
  * The driver waits, unkillably and with the card held against its removal, for
  * as many free descriptors as a command has parts. With indirect tables a
- * command takes one, or as many as there are parts if it has only one; without
- * them a command longer than the ring would wait for good.
+ * command takes one; without them one that is longer than the ring would wait
+ * for good.
  */
 #define GPU_MIN_CONTROL_SIZE	16
 #define GPU_MIN_CURSOR_SIZE	2

@@ -48,6 +48,7 @@ u32 vlb_event_post(struct vlb_device *dev, struct virtio_loopback_event *event)
 	wake_up_interruptible_poll(&events->wait, EPOLLIN);
 	return event->sequence;
 }
+
 /**
  * vlb_event_restart - begin anew for another session
  * @dev: the device
