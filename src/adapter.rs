@@ -35,3 +35,4 @@ pub use event_loop::EventLoopError;
 pub use front_end::FrontEndError;
 pub use modes::{Mode, ModeError, Modes};
 pub use restarts::RestartPolicy;
+pub use scanouts::MAX_PIXELS;

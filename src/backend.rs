@@ -2,7 +2,7 @@
 //!
 //! This is the thin vhost-user shell around [`crate::gpu`]. It follows the conventions of
 //! vhost-user back-end programs (QEMU `docs/interop/vhost-user.rst`, "Backend program
-//! conventions"), so it serves QEMU as well as our adapter. One thread does everything: it waits
+//! conventions"), so it is made for QEMU as well as for our adapter. One thread does everything: it waits
 //! for the vhost-user socket, the kick eventfds and the display socket, and owns the device, so
 //! nothing on the data path takes a contended lock.
 

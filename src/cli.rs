@@ -20,7 +20,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use env_logger::{DEFAULT_FILTER_ENV, Env};
 use log::LevelFilter;
 use virtio_loopback_display as display;
-use virtio_loopback_gpu::adapter::{BackendChoice, Mode, Modes};
+use virtio_loopback_gpu::adapter::{BackendChoice, MAX_PIXELS, Mode, Modes};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 use virtio_loopback_gpu::one_line;
@@ -57,7 +57,7 @@ enum Command {
     Demo(demo::Options),
     /// Ask or tell a running device something.
     Ctl(ctl::Options),
-    /// The GPU backend: a vhost-user back-end program, also for QEMU.
+    /// The GPU backend: a vhost-user back-end program that follows QEMU's protocol.
     Backend(backend::Options),
 }
 
@@ -94,10 +94,13 @@ impl Cli {
             Command::Demo(options) => options.device(),
             Command::Ctl(_) | Command::Backend(_) => return Ok(self),
         };
-        if device.scanouts.len() <= MAX_SCANOUTS {
+        let text = if device.scanouts.len() > MAX_SCANOUTS {
+            format!("a device has at most {MAX_SCANOUTS} scanouts")
+        } else if device.modes().pixels() > MAX_PIXELS {
+            format!("the scanouts of a device have at most {MAX_PIXELS} pixels together")
+        } else {
             return Ok(self);
-        }
-        let text = format!("a device has at most {MAX_SCANOUTS} scanouts");
+        };
         Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text))
     }
 }

@@ -33,10 +33,10 @@
 //!   backing if the resource is classic.
 //! - The cursor queue gets responses where a chain has room for one. Linux' has none.
 //!
-//! # Damage and pacing
+//! # Pacing
 //!
-//! [`Completion::flushed`] says which scanouts a flush touched, so that the caller may give the chain
-//! back only when the display has them latched.
+//! A flush is passed to [`Display::flush`]; the caller gives its chain back when the display has
+//! latched it, and with it the fenced ones that come after ([`Completion::fenced`]).
 #![cfg_attr(
     not(any(test, fuzzing)),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -69,7 +69,7 @@ pub use pixels::to_xrgb;
 pub use rect::Rect;
 pub use renderer::Renderer;
 pub use restore::Restored;
-pub use scanout::{PixelMemory, ReadError, ScanoutSet, ScanoutSource};
+pub use scanout::{PixelMemory, ReadError, ScanoutSource};
 pub use state::{StateError, StateFile};
 
 use std::mem;
@@ -102,8 +102,8 @@ pub struct Gpu {
 pub struct Completion {
     /// Bytes written to the chain, for its used element.
     pub written: u32,
-    /// Scanouts that a RESOURCE_FLUSH touched.
-    pub flushed: ScanoutSet,
+    /// Whether the driver waits for its fence.
+    pub fenced: bool,
 }
 
 /// A command that succeeded.
@@ -111,8 +111,6 @@ pub struct Completion {
 enum Outcome {
     /// The response is OK_NODATA.
     Done,
-    /// The same, and these scanouts were flushed.
-    Flushed(ScanoutSet),
     /// The response is written and has this many bytes.
     Answered(u32),
 }
@@ -155,7 +153,15 @@ impl Gpu {
         self.serve(chain, |gpu, request| {
             let type_ = request.header().type_.get();
             match Command::from_raw(type_) {
-                Some(command) => gpu.control_command(command, request, display),
+                Some(command) => match gpu.control_command(command, request, display) {
+                    // A later command has taken it away, before this one is executed again.
+                    Err(CommandError::NoResource(_) | CommandError::NoBacking(_))
+                        if gpu.repeating =>
+                    {
+                        Ok(Outcome::Done)
+                    }
+                    result => result,
+                },
                 None => Err(CommandError::UnknownType(type_)),
             }
         })
@@ -259,16 +265,16 @@ impl Gpu {
 
 /// Writes the response unless the command did.
 fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> Completion {
-    let (type_, flushed) = match result {
-        Ok(Outcome::Answered(written)) => return Completion { written, ..Completion::default() },
-        Ok(Outcome::Flushed(flushed)) => (RespType::OkNodata, flushed),
-        Ok(Outcome::Done) => (RespType::OkNodata, ScanoutSet::default()),
+    let fenced = request.is_fenced();
+    let type_ = match result {
+        Ok(Outcome::Answered(written)) => return Completion { written, fenced },
+        Ok(Outcome::Done) => RespType::OkNodata,
         Err(error) => {
             log::debug!("command {:#x} refused: {error}", request.header().type_);
-            (error.resp_type(), ScanoutSet::default())
+            error.resp_type()
         }
     };
     // No room for a header: nothing is written.
     let written = request.respond(&request.reply(type_)).unwrap_or(0);
-    Completion { written, flushed }
+    Completion { written, fenced }
 }

@@ -26,7 +26,7 @@ const QUEUE_SIZE: u16 = 1024;
 const UNTOUCHED: [u8; 64] = [0xaa; 64];
 
 /// A device and a driver that does what it likes.
-struct Bench {
+struct Hostile {
     device: Device,
     gpu: Option<GpuDriver>,
     /// A request at 0, a response at 4096, tables from 8192 on.
@@ -34,7 +34,7 @@ struct Bench {
     frames: u32,
 }
 
-impl Bench {
+impl Hostile {
     fn start(features: u64) -> Self {
         let mut device = Device::start(&["64x48"]);
         let mut gpu = GpuDriver::start(device.driver.take().unwrap(), features).unwrap();
@@ -188,7 +188,7 @@ fn descriptor(addr: u64, len: u32, flags: u16, next: u16) -> Descriptor {
 #[test]
 fn broken_chains_come_back_empty() {
     for features in [ALL, ALL & !(1 << 28) & !(1 << 29)] {
-        let mut bench = Bench::start(features);
+        let mut bench = Hostile::start(features);
         let beyond = bench.gpu().driver().memory().size();
         let plain = bench.request(0, 0);
         let request =
@@ -266,7 +266,7 @@ fn broken_chains_come_back_empty() {
 
 #[test]
 fn requests_that_cannot_be_read_are_refused() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let beyond = bench.gpu().driver().memory().size();
     let response = bench.response();
     let with_response = |request: Descriptor| {
@@ -313,7 +313,7 @@ fn requests_that_cannot_be_read_are_refused() {
 
 #[test]
 fn a_head_given_twice_comes_back_twice() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let (request, response) = (bench.request(DESC_NEXT, 1), bench.response());
     let mut raw = bench.gpu().control().queue().raw();
     raw.set_descriptor(0, request).unwrap();
@@ -332,7 +332,7 @@ fn a_head_given_twice_comes_back_twice() {
 
 #[test]
 fn a_ring_that_makes_no_sense_stops_its_queue_until_reset() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     bench.assert_works();
     let (request, response) = (bench.request(DESC_NEXT, 1), bench.response());
     for wild in [1025, 4096, 0x8000, 0xffff] {
@@ -367,7 +367,7 @@ fn a_ring_that_makes_no_sense_stops_its_queue_until_reset() {
 
 #[test]
 fn a_broken_cursor_queue_leaves_the_control_queue_alone() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let mut raw = bench.gpu().cursor().queue().raw();
     raw.push_avail(64).unwrap();
     raw.kick().unwrap();
@@ -381,7 +381,7 @@ fn a_broken_cursor_queue_leaves_the_control_queue_alone() {
 
 #[test]
 fn ring_flags_and_events_of_any_value_do_no_harm() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let (request, response) = (bench.request(DESC_NEXT, 1), bench.response());
     for value in [0, 1, 2, 0x7fff, 0x8000, 0xffff] {
         let mut raw = bench.gpu().control().queue().raw();
@@ -482,7 +482,7 @@ const WILD: [u32; 4] = [0x7fff_ffff, 0x8000_0000, u32::MAX - 1, u32::MAX];
 #[test]
 fn resources_at_every_limit_are_refused_as_the_specification_says() {
     use RespType::*;
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let gpu = bench.gpu();
     for (id, format, width, height, wanted) in [
         (0, XRGB, 1, 1, ErrInvalidResourceId),
@@ -531,7 +531,7 @@ type Case<'a> = (u32, &'a [(u64, u32)], RespType);
 #[test]
 fn backing_at_every_limit_is_refused_as_the_specification_says() {
     use RespType::*;
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     const MEMORY: u64 = virtio_loopback_gpu::driver::memory::PAGE_SIZE << 16;
     assert_eq!(bench.gpu().driver().memory().size(), MEMORY);
     let gpu = bench.gpu();
@@ -580,7 +580,7 @@ fn backing_at_every_limit_is_refused_as_the_specification_says() {
 #[test]
 fn rectangles_at_every_limit_are_refused_as_the_specification_says() {
     use RespType::*;
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let gpu = bench.gpu();
     let spec = BufferSpec::new(BufferKind::Classic, 64, 48, Format::B8g8r8x8);
     let buffer = gpu.create_buffer(spec).unwrap();
@@ -626,7 +626,7 @@ fn rectangles_at_every_limit_are_refused_as_the_specification_says() {
 #[test]
 fn blob_frames_at_every_limit_are_refused_as_the_specification_says() {
     use RespType::*;
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let gpu = bench.gpu();
     let spec = BufferSpec::new(BufferKind::Blob, 64, 48, Format::B8g8r8x8);
     let buffer = gpu.create_buffer(spec).unwrap();
@@ -670,7 +670,7 @@ fn blob_frames_at_every_limit_are_refused_as_the_specification_says() {
 
 #[test]
 fn commands_of_a_wrong_length_or_type_are_refused() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let response = bench.response();
     for type_ in (0..=0x0120).chain([0x0200, 0x0300, 0x0301, 0x0400, 0x1100, 0x1200, u32::MAX]) {
         let hdr = CtrlHdr { type_: type_.into(), ..CtrlHdr::default() };
@@ -720,7 +720,7 @@ impl Random {
 #[test]
 fn random_commands_leave_a_device_that_works() {
     for seed in [1, 0xdead_beef] {
-        let mut bench = Bench::start(ALL);
+        let mut bench = Hostile::start(ALL);
         let mut random = Random(seed);
         for _ in 0..8 {
             for _ in 0..500 {
@@ -749,7 +749,7 @@ fn random_commands_leave_a_device_that_works() {
 
 #[test]
 fn random_descriptors_leave_a_device_that_works() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let size = bench.gpu().driver().memory().size();
     let mut random = Random(3);
     for _ in 0..4 {
@@ -786,7 +786,7 @@ fn random_descriptors_leave_a_device_that_works() {
 
 #[test]
 fn a_driver_cannot_make_the_backend_grow() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let gpu = bench.gpu();
     // As many resources as there may be, none of them freed.
     let mut refused = 0;
@@ -825,7 +825,7 @@ fn a_driver_cannot_make_the_backend_grow() {
 
 #[test]
 fn a_driver_cannot_use_up_file_descriptors() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let gpu = bench.gpu();
     let mut shown = 0;
     for id in 1..=600 {
@@ -859,7 +859,7 @@ fn a_driver_cannot_use_up_file_descriptors() {
 
 #[test]
 fn a_ring_full_of_long_copies_does_not_delay_a_reset() {
-    let mut bench = Bench::start(ALL);
+    let mut bench = Hostile::start(ALL);
     let gpu = bench.gpu();
     gpu.create_2d(1, Format::B8g8r8x8, 4096, 4096).unwrap();
     let memory = gpu.driver().memory().allocate(1 << 20).unwrap();

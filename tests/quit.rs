@@ -154,3 +154,19 @@ fn a_backend_that_hangs_is_not_waited_for() {
     assert!(!Path::new(&format!("/proc/{backend}")).exists());
     assert_eq!(demo.end().code(), Some(0));
 }
+
+#[test]
+fn what_nohup_starts_outlives_its_terminal() {
+    let place = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_virtio-loopback-gpu");
+    let script = format!("trap '' HUP; exec {program} demo --display headless --scanout 64x48");
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", &script]).env("XDG_RUNTIME_DIR", place.path()).stdin(Stdio::null());
+    let demo = Demo(nohup.spawn().unwrap());
+    wait_until("the demo answers", || answers(&place));
+    kill_process(Pid::from_child(&demo.0), Signal::HUP).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(answers(&place));
+    assert_eq!(ctl(&place, "quit").0, Some(0));
+    assert_eq!(demo.end().code(), Some(0));
+}

@@ -87,6 +87,10 @@ impl Damage {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rects.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.rects.clear();
     }

@@ -26,7 +26,9 @@ impl DisplayHandle {
     /// Gives a scanout another picture source (page flip, mode set), or switches it off.
     ///
     /// A new source is shown with the next [`flush`](DisplayHandle::flush), whole. When switched
-    /// off, the last picture stays visible and the frame's memory is released.
+    /// off, the last picture stays visible, with all that was flushed before, and the frame's memory
+    /// is read no more when this returns; a presenter that hangs gets a second for it. So this is not
+    /// to be called from the presenter's thread.
     ///
     /// # Errors
     ///
@@ -39,7 +41,7 @@ impl DisplayHandle {
     }
 
     /// Says that whatever drew is gone: the last pictures stay, marked as such, and all frames'
-    /// memory is released. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
+    /// memory is read no more when this returns. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
     pub fn source_lost(&self) {
         match &self.inner {
             Inner::Sdl(shared) => shared.source_lost(),

@@ -40,7 +40,7 @@ enum Slot {
     Failed(FrameLayout),
 }
 
-/// What an SDL event asks of the loop; the binding's own type knows far more.
+/// Is told what the user does to the windows.
 type EventSink = Box<dyn Fn(DisplayEvent) + Send>;
 
 /// Owns everything of SDL's. Not `Send`.
@@ -119,6 +119,7 @@ impl SdlPresenter {
         for scanout in work.scanouts {
             self.update(scanout);
         }
+        self.shared.have_read();
         let now = Instant::now();
         for (&id, slot) in &mut self.slots {
             let Slot::Open(window) = slot else { continue };

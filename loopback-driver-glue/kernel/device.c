@@ -82,13 +82,19 @@ static void release_name(struct vlb_device *dev)
 	mutex_unlock(&vlb_list_lock);
 }
 
+static void release_index(struct vlb_device *dev)
+{
+	if (dev->index >= 0)
+		ida_free(&vlb_ida, dev->index);
+	dev->index = -1;
+}
+
 /* The end of a device, also of one whose making failed half-way. */
 static void device_free(struct vlb_device *dev)
 {
 	u32 i;
 
 	release_name(dev);
-	vlb_transport_free_parked(dev);
 	cancel_delayed_work_sync(&dev->release_work);
 	cancel_work_sync(&dev->drain_work);
 	cancel_work_sync(&dev->refill_work);
@@ -97,8 +103,7 @@ static void device_free(struct vlb_device *dev)
 	vlb_dma_destroy(dev);
 	vlb_window_destroy(dev);
 	vlb_bounce_destroy(&dev->bounce);
-	if (dev->index >= 0)
-		ida_free(&vlb_ida, dev->index);
+	release_index(dev);
 	kfree(dev);
 	module_put(THIS_MODULE);
 }
@@ -133,9 +138,13 @@ void vlb_device_put(struct vlb_device *dev)
 	kref_put(&dev->refs, last_put);
 }
 
+/* Freeing the queues names the parent in traces: the last chance for that. */
 static void parent_release(struct device *parent)
 {
-	vlb_device_put(vlb_from_parent(parent));
+	struct vlb_device *dev = vlb_from_parent(parent);
+
+	vlb_transport_free_parked(dev);
+	vlb_device_put(dev);
 }
 
 static void vdev_release(struct device *d)
@@ -170,6 +179,26 @@ static void unregister_vdev(struct vlb_device *dev)
 		wake_up_all(&vlb_unregistered);
 }
 
+/*
+ * The status as it was before the driver came. Somebody may bind a driver by
+ * hand meanwhile, hence device_lock.
+ *
+ * Return: whether there was anything to forget
+ */
+static bool forget_failure(struct vlb_device *dev)
+{
+	bool failed;
+
+	device_lock(&dev->vdev.dev);
+	mutex_lock(&dev->lock);
+	failed = !dev->vdev.dev.driver && dev->status & VIRTIO_CONFIG_S_FAILED;
+	if (failed)
+		WRITE_ONCE(dev->status, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	mutex_unlock(&dev->lock);
+	device_unlock(&dev->vdev.dev);
+	return failed;
+}
+
 static void probe_again(struct vlb_device *dev)
 {
 	int probes;
@@ -178,11 +207,7 @@ static void probe_again(struct vlb_device *dev)
 	     READ_ONCE(dev->status) & VIRTIO_CONFIG_S_FAILED; probes++) {
 		msleep(VLB_PROBE_INTERVAL);
 		wait_for_unregistering();
-		/* as it was before the driver came */
-		mutex_lock(&dev->lock);
-		WRITE_ONCE(dev->status, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-		mutex_unlock(&dev->lock);
-		if (device_attach(&dev->vdev.dev) > 0)
+		if (!forget_failure(dev) || device_attach(&dev->vdev.dev) > 0)
 			break;
 	}
 }
@@ -298,8 +323,11 @@ static void release_work(struct work_struct *work)
 
 static void refill_work(struct work_struct *work)
 {
-	vlb_bounce_refill(&container_of(work, struct vlb_device,
-					refill_work)->bounce);
+	struct vlb_device *dev = container_of(work, struct vlb_device,
+					      refill_work);
+
+	vlb_bounce_refill(&dev->bounce);
+	vlb_window_freshen(dev);
 }
 
 static void init_fields(struct vlb_device *dev)
@@ -404,7 +432,8 @@ fail:
  * vlb_device_start - show the device to the driver core
  * @dev: from vlb_device_create()
  *
- * Does not wait for the driver. After an error the device can only be put.
+ * Does not wait for the driver. After an error the device can only be
+ * discarded.
  *
  * Return: 0 or a negative error
  */
@@ -426,6 +455,19 @@ int vlb_device_start(struct vlb_device *dev)
 	}
 	queue_lifecycle(dev);
 	return 0;
+}
+
+/**
+ * vlb_device_discard - give up a device that nobody has seen
+ * @dev: from vlb_device_create(), not started
+ *
+ * Its name and index are free afterwards, its memory a little later.
+ */
+void vlb_device_discard(struct vlb_device *dev)
+{
+	release_name(dev);
+	release_index(dev);
+	vlb_device_put(dev);
 }
 
 /**

@@ -55,7 +55,7 @@ static dma_addr_t vlb_map_buffer(struct device *parent, VLB_DMA_BUFFER,
 	if (!buffer)
 		return DMA_MAPPING_ERROR;
 	err = vlb_bounce_map(&dev->bounce, buffer, size, dir, &slot);
-	if (vlb_bounce_is_low(&dev->bounce))
+	if (vlb_bounce_is_low(&dev->bounce) || READ_ONCE(dev->bounce_stale))
 		queue_work(vlb_drain_wq, &dev->refill_work);
 	if (err) {
 		pr_warn_ratelimited("%s: no bounce pages for %zu bytes: %u of %u in use\n",

@@ -54,6 +54,15 @@ static void free_export(struct vlb_export *export)
 	kfree(export);
 }
 
+/* Bytes of the longest segment that an importer takes. */
+static unsigned int max_segment(struct device *importer)
+{
+	size_t most = min_t(size_t, dma_get_max_seg_size(importer),
+			    dma_max_mapping_size(importer));
+
+	return max_t(size_t, most, PAGE_SIZE);
+}
+
 static struct sg_table *export_map(struct dma_buf_attachment *attachment,
 				   enum dma_data_direction dir)
 {
@@ -65,10 +74,11 @@ static struct sg_table *export_map(struct dma_buf_attachment *attachment,
 	if (!attached)
 		return ERR_PTR(-ENOMEM);
 	attached->device = attachment->dev;
-	err = sg_alloc_table_from_pages(&attached->table, export->pages,
-					export->npages, 0,
-					export->npages << PAGE_SHIFT,
-					GFP_KERNEL);
+	err = sg_alloc_table_from_pages_segment(&attached->table,
+						export->pages, export->npages,
+						0, export->npages << PAGE_SHIFT,
+						max_segment(attachment->dev),
+						GFP_KERNEL);
 	if (err)
 		goto fail;
 	err = dma_map_sgtable(attachment->dev, &attached->table, dir, 0);
@@ -199,20 +209,45 @@ static bool valid_range(const struct vlb_device *dev,
 	       range->length <= dev->window_size - range->iova;
 }
 
-/* Total pages, 0 if a range is bad or there are more than a window holds. */
+static bool overlap(const struct virtio_loopback_range *a,
+		    const struct virtio_loopback_range *b)
+{
+	return a->iova < b->iova + b->length && b->iova < a->iova + a->length;
+}
+
+/* Total pages, 0 if a range is bad or meets another. */
 static unsigned long total_pages(const struct vlb_device *dev,
 				 const struct virtio_loopback_range *ranges,
 				 u32 count)
 {
 	u64 total = 0;
-	u32 i;
+	u32 i, k;
 
 	for (i = 0; i < count; i++) {
 		if (!valid_range(dev, &ranges[i]))
 			return 0;
+		for (k = 0; k < i; k++)
+			if (overlap(&ranges[i], &ranges[k]))
+				return 0;
 		total += ranges[i].length;
 	}
-	return total > dev->window_size ? 0 : total >> PAGE_SHIFT;
+	return total >> PAGE_SHIFT;
+}
+
+/*
+ * The scatter list that begins an export of @total pages, which it has at the
+ * least. Called with map_lock.
+ */
+static struct vlb_record *find_record(struct vlb_device *dev,
+				      const struct virtio_loopback_range *ranges,
+				      unsigned long total)
+{
+	struct vlb_record *rec;
+
+	if (!dev->window_open)
+		return ERR_PTR(-ENODEV);
+	rec = vlb_iova_find(&dev->iova, ranges[0].iova >> PAGE_SHIFT);
+	return rec && total <= rec->npages ? rec : ERR_PTR(-EINVAL);
 }
 
 /*
@@ -243,18 +278,30 @@ static int take_pages(struct vlb_device *dev, struct vlb_export *export,
 		      const struct virtio_loopback_range *ranges, u32 count,
 		      unsigned long total)
 {
-	struct vlb_record *rec;
+	struct vlb_record *rec = find_record(dev, ranges, total);
 	u32 i;
 	int err = 0;
 
-	if (!dev->window_open)
-		return -ENODEV;
-	rec = vlb_iova_find(&dev->iova, ranges[0].iova >> PAGE_SHIFT);
-	if (!rec || total > rec->npages)
-		return -EINVAL;
+	if (IS_ERR(rec))
+		return PTR_ERR(rec);
 	for (i = 0; i < count && !err; i++)
 		err = take_range(export, rec, &ranges[i]);
 	return err;
+}
+
+/* So that nothing is allocated by the size of a claim alone. */
+static int check_total(struct vlb_device *dev,
+		       const struct virtio_loopback_range *ranges,
+		       unsigned long total)
+{
+	struct vlb_record *rec;
+
+	if (!total)
+		return -EINVAL;
+	down_read(&dev->map_lock);
+	rec = find_record(dev, ranges, total);
+	up_read(&dev->map_lock);
+	return PTR_ERR_OR_ZERO(rec);
 }
 
 static struct vlb_export *make_export(struct vlb_device *dev,
@@ -263,17 +310,19 @@ static struct vlb_export *make_export(struct vlb_device *dev,
 {
 	unsigned long total = total_pages(dev, ranges, count);
 	struct vlb_export *export;
-	int err = -ENOMEM;
+	int err;
 
-	if (!total)
-		return ERR_PTR(-EINVAL);
+	err = check_total(dev, ranges, total);
+	if (err)
+		return ERR_PTR(err);
 	export = kzalloc(sizeof(*export), GFP_KERNEL_ACCOUNT);
 	if (!export)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&export->lock);
 	INIT_LIST_HEAD(&export->attached);
 	export->pages = kvmalloc_array(total, sizeof(*export->pages),
-				       GFP_KERNEL_ACCOUNT);
+				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	err = -ENOMEM;
 	if (export->pages) {
 		down_read(&dev->map_lock);
 		err = take_pages(dev, export, ranges, count, total);

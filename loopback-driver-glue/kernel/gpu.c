@@ -6,9 +6,19 @@
 #include "compat.h"
 #include <linux/virtio_gpu.h>
 #include <linux/virtio_ids.h>
+#include <uapi/linux/virtio_ring.h>
 #include "internal.h"
 
 #define GPU_QUEUES	2	/* control and cursor */
+
+/*
+ * The driver waits, unkillably and with the card held against its removal, for
+ * as many free descriptors as a command has parts. With indirect tables a
+ * command takes one, or as many as there are parts if it has only one; without
+ * them a command longer than the ring would wait for good.
+ */
+#define GPU_MIN_CONTROL_SIZE	16
+#define GPU_MIN_CURSOR_SIZE	2
 
 /*
  * Bounds. The driver allocates capset_max_size bytes, once for each version up
@@ -25,7 +35,10 @@
 
 static bool gpu_valid_create(const struct virtio_loopback_create *create)
 {
-	return create->num_queues == GPU_QUEUES;
+	return create->num_queues == GPU_QUEUES &&
+	       create->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) &&
+	       create->queue_size[0] >= GPU_MIN_CONTROL_SIZE &&
+	       create->queue_size[1] >= GPU_MIN_CURSOR_SIZE;
 }
 
 static u32 config_field(const u8 *config, size_t offset)

@@ -47,7 +47,7 @@
 
 /* Layout of the window: rings, bounce slots, scatter lists. */
 #define VLB_RING_BASE	0x100000ULL	/* below: never mapped */
-#define VLB_RING_STRIDE	0x10000ULL
+#define VLB_RING_STRIDE	0x20000ULL	/* also with pages of 64 KiB */
 #define VLB_BOUNCE_BASE	0x1000000ULL
 
 #define VLB_WINDOW_MIN		(1ULL << 30)
@@ -207,7 +207,7 @@ struct vlb_stats {
  * @drain_work: answers for the null device
  * @release_work: the null device begins to, after a removal
  * @removed_at: jiffies when the control file was closed
- * @refill_work: gives bounce slots pages
+ * @refill_work: gives bounce slots pages, and shows them
  * @free_work: the end
  * @config_lock: protects @config and @config_len
  * @config: configuration space
@@ -223,6 +223,8 @@ struct vlb_stats {
  * @iova: scatter lists
  * @bounce: bounce slots
  * @bounce_wait: woken when no slot is in use any more
+ * @bounce_stale: a bounce slot without a page may show the dummy page; set
+ *	with @map_lock
  * @dummy: what a stale address shows; of this device only
  * @inode: of all memory files of the device
  * @ring_handle: next DMA handle for a driver's ring, beyond the window
@@ -272,6 +274,7 @@ struct vlb_device {
 	struct vlb_iova iova;
 	struct vlb_bounce bounce;
 	wait_queue_head_t bounce_wait;
+	bool bounce_stale;
 	struct page *dummy;
 	struct inode *inode;
 	atomic64_t ring_handle;
@@ -303,6 +306,7 @@ extern struct workqueue_struct *vlb_drain_wq;
 struct vlb_device *vlb_device_create(const struct virtio_loopback_create *create,
 				     const u8 *config);
 int vlb_device_start(struct vlb_device *dev);
+void vlb_device_discard(struct vlb_device *dev);
 void vlb_device_remove(struct vlb_device *dev);
 void vlb_device_get(struct vlb_device *dev);
 void vlb_device_put(struct vlb_device *dev);
@@ -336,6 +340,7 @@ void vlb_window_destroy(struct vlb_device *dev);
 int vlb_window_file(struct vlb_device *dev);
 void vlb_window_open(struct vlb_device *dev);
 void vlb_window_close(struct vlb_device *dev);
+void vlb_window_freshen(struct vlb_device *dev);
 void vlb_window_zap(struct vlb_device *dev, unsigned long first,
 		    unsigned long npages);
 

@@ -9,6 +9,7 @@
 #include <linux/ctype.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
+#include <linux/rcupdate.h>
 #include <linux/uaccess.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ring.h>
@@ -113,7 +114,7 @@ static long create_device(struct vlb_control *control,
 	if (!err)
 		err = vlb_device_start(dev);
 	if (err) {
-		vlb_device_put(dev);
+		vlb_device_discard(dev);
 		return err;
 	}
 	control->dev = dev;
@@ -190,10 +191,17 @@ static int control_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Nothing ever happens here; without it, poll() would always say so. */
+static __poll_t control_poll(struct file *file, poll_table *table)
+{
+	return 0;
+}
+
 static const struct file_operations control_fops = {
 	.owner = THIS_MODULE,
 	.open = control_open,
 	.release = control_release,
+	.poll = control_poll,
 	.unlocked_ioctl = control_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
@@ -213,6 +221,8 @@ static int __init vlb_init(void)
 	BUILD_BUG_ON(sizeof(struct virtio_loopback_event) != 32);
 	BUILD_BUG_ON(VLB_RING_BASE + VIRTIO_LOOPBACK_MAX_QUEUES *
 		     VLB_RING_STRIDE > VLB_BOUNCE_BASE);
+	BUILD_BUG_ON(PAGE_ALIGN(vring_size(VIRTIO_LOOPBACK_MAX_QUEUE_SIZE,
+					   PAGE_SIZE)) > VLB_RING_STRIDE);
 
 	vlb_lifecycle_wq = alloc_workqueue("virtio_loopback", WQ_UNBOUND, 0);
 	vlb_drain_wq = alloc_workqueue("virtio_loopback_drain",
@@ -230,13 +240,15 @@ static int __init vlb_init(void)
 
 /*
  * No device is left: each holds a reference to the module. What may be left is
- * the end of the work item that dropped the last one.
+ * the end of the work item that dropped the last one, and of the function that
+ * queued it, wherever that was preempted.
  */
 static void __exit vlb_exit(void)
 {
 	misc_deregister(&control_misc);
 	destroy_workqueue(vlb_lifecycle_wq);
 	destroy_workqueue(vlb_drain_wq);
+	synchronize_rcu_tasks();
 }
 
 module_init(vlb_init);

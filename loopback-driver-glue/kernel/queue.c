@@ -150,6 +150,24 @@ void vlb_queue_down(struct vlb_queue *q)
 	spin_unlock_irqrestore(&q->lock, flags);
 }
 
+/* The device side has used buffers; any context. */
+static void collect(struct vlb_queue *q)
+{
+	struct virtqueue *vq;
+	unsigned int done = 0;
+	unsigned long flags;
+
+	rcu_read_lock();
+	spin_lock_irqsave(&q->lock, flags);
+	vq = q->vq;
+	if (vq && q->mode == VLB_LIVE)
+		done = vlb_shadow_collect(&q->shadow);
+	spin_unlock_irqrestore(&q->lock, flags);
+	if (done)
+		vring_interrupt(0, vq);
+	rcu_read_unlock();
+}
+
 /**
  * vlb_queue_set_mode - say where buffers go from now on
  * @q: the queue; nothing happens if the driver has none
@@ -171,8 +189,11 @@ void vlb_queue_set_mode(struct vlb_queue *q, enum vlb_mode mode)
 		q->shadow.kicked = q->shadow.avail;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
-	if (live)
-		kick(q);
+	if (!live)
+		return;
+	kick(q);
+	/* what the device side used before, and called for in vain */
+	collect(q);
 }
 
 /**
@@ -201,24 +222,6 @@ bool vlb_queue_notify(struct virtqueue *vq)
 	if (drain)
 		queue_work(vlb_drain_wq, &q->dev->drain_work);
 	return true;
-}
-
-/* The device side has used buffers; any context. */
-static void collect(struct vlb_queue *q)
-{
-	struct virtqueue *vq;
-	unsigned int done = 0;
-	unsigned long flags;
-
-	rcu_read_lock();
-	spin_lock_irqsave(&q->lock, flags);
-	vq = q->vq;
-	if (vq && q->mode == VLB_LIVE)
-		done = vlb_shadow_collect(&q->shadow);
-	spin_unlock_irqrestore(&q->lock, flags);
-	if (done)
-		vring_interrupt(0, vq);
-	rcu_read_unlock();
 }
 
 /**

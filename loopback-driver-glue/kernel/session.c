@@ -42,6 +42,25 @@ u32 vlb_event_post(struct vlb_device *dev, struct virtio_loopback_event *event)
 	return event->sequence;
 }
 
+/*
+ * An event that could not be read after all is the oldest again, unless newer
+ * ones have taken its place meanwhile.
+ */
+static void put_back(struct vlb_events *events,
+		     const struct virtio_loopback_event *event)
+{
+	spin_lock_irq(&events->lock);
+	if (events->count == VLB_EVENTS) {
+		events->dropped++;
+	} else {
+		events->head = (events->head + VLB_EVENTS - 1) % VLB_EVENTS;
+		events->ring[events->head] = *event;
+		events->count++;
+	}
+	spin_unlock_irq(&events->lock);
+	wake_up_interruptible_poll(&events->wait, EPOLLIN);
+}
+
 static bool take_event(struct vlb_events *events,
 		       struct virtio_loopback_event *event)
 {
@@ -71,8 +90,10 @@ static ssize_t session_read(struct file *file, char __user *user, size_t count,
 		return -EINVAL;
 	while (done + sizeof(event) <= count) {
 		if (take_event(&dev->events, &event)) {
-			if (copy_to_user(user + done, &event, sizeof(event)))
+			if (copy_to_user(user + done, &event, sizeof(event))) {
+				put_back(&dev->events, &event);
 				return done ?: -EFAULT;
+			}
 			done += sizeof(event);
 			continue;
 		}

@@ -248,7 +248,7 @@ static const char *vlb_bus_name(struct virtio_device *vdev)
 }
 
 /*
- * Deleted queues are kept until the device is freed. The driver may look at
+ * Deleted queues are kept until the parent is released. The driver may look at
  * them after it deleted them: virtio_gpu reads num_free and calls notify from
  * ioctls that were under way when the device was unplugged.
  */
@@ -271,7 +271,7 @@ static void vlb_del_vqs(struct virtio_device *vdev)
 
 /**
  * vlb_transport_free_parked - free the queues that the driver deleted
- * @dev: the device, which nobody else uses any more
+ * @dev: the device, whose card nobody has any more
  */
 void vlb_transport_free_parked(struct vlb_device *dev)
 {

@@ -34,14 +34,14 @@
  * @device_id: virtio device id; 16 (GPU) is the only one of version 1
  * @vendor_id: virtio vendor id, as the driver sees it
  * @features: feature bits offered to the driver. VERSION_1 and ACCESS_PLATFORM
- *	are required; INDIRECT_DESC and EVENT_IDX are the only other transport
- *	bits (24 to 49) allowed.
+ *	are required, and for a GPU INDIRECT_DESC; EVENT_IDX is the only other
+ *	transport bit (24 to 49) allowed.
  * @window_size: bytes of IOVA space, a power of two from 1 GiB to 1 TiB; 0
  *	means 64 GiB
  * @num_queues: 1 to VIRTIO_LOOPBACK_MAX_QUEUES
  * @config_len: bytes at @config, 1 to VIRTIO_LOOPBACK_MAX_CONFIG
  * @queue_size: per queue, a power of two up to VIRTIO_LOOPBACK_MAX_QUEUE_SIZE;
- *	0 beyond @num_queues
+ *	0 beyond @num_queues. A GPU's are at least 16 (control) and 2 (cursor).
  * @config: user address of the initial configuration space
  * @reset_timeout_ms: how long the driver's reset waits for
  *	VIRTIO_LOOPBACK_ACK, at most 10000; 0 means 1000
@@ -90,7 +90,8 @@ struct virtio_loopback_queue_fds {
  * @size: entries
  * @ready: 1 when the driver has set the queue up
  * @outstanding: buffers the device side has not returned
- * @next_avail: where the device side must start in the available ring
+ * @next_avail: where a device side that has not taken any buffer starts in the
+ *	available ring; how far one has got is not followed here
  * @reserved0: out: 0
  * @desc: IOVA of the descriptor table
  * @avail: IOVA of the available ring

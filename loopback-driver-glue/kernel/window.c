@@ -69,10 +69,15 @@ static struct page *ring_page(struct vlb_device *dev, u64 addr)
 static struct page *small_page(struct vlb_device *dev, unsigned long index)
 {
 	u64 addr = (u64)index << PAGE_SHIFT;
+	struct page *page;
 
 	if (addr < VLB_BOUNCE_BASE)
 		return ring_page(dev, addr);
-	return vlb_bounce_page(&dev->bounce, addr - VLB_BOUNCE_BASE);
+	page = vlb_bounce_page(&dev->bounce, addr - VLB_BOUNCE_BASE);
+	/* the slot may get one later, see vlb_window_freshen() */
+	if (!page)
+		WRITE_ONCE(dev->bounce_stale, true);
+	return page;
 }
 
 /*
@@ -231,6 +236,26 @@ void vlb_window_zap(struct vlb_device *dev, unsigned long first,
 {
 	unmap_mapping_range(dev->inode->i_mapping, (loff_t)first << PAGE_SHIFT,
 			    (loff_t)npages << PAGE_SHIFT, 1);
+}
+
+/**
+ * vlb_window_freshen - take stale pages of bounce slots out of view
+ * @dev: the device
+ *
+ * A slot that was looked at before it had a page shows the dummy page. Slots
+ * get pages in atomic context, which cannot zap: so that is done here, after
+ * the fact. Only a device side that looks where nothing is mapped has to wait.
+ */
+void vlb_window_freshen(struct vlb_device *dev)
+{
+	unsigned long first = VLB_BOUNCE_BASE >> PAGE_SHIFT;
+
+	if (!READ_ONCE(dev->bounce_stale))
+		return;
+	down_write(&dev->map_lock);
+	WRITE_ONCE(dev->bounce_stale, false);
+	vlb_window_zap(dev, first, dev->iova.min - first);
+	up_write(&dev->map_lock);
 }
 
 static void set_window(struct vlb_device *dev, bool open)

@@ -23,8 +23,8 @@ const RESET_TIMEOUT_MS: u32 = 1000;
 
 /// A device of the `virtio_loopback` module.
 ///
-/// Fields are dropped in this order: the session first, so that the module knows that nobody
-/// serves the device, then the control file, which removes it.
+/// Fields are dropped in this order: the session before the control file, so that the module knows
+/// that nobody serves the device before it is removed.
 #[derive(Debug)]
 pub struct VirtioLoopback {
     memory: OwnedFd,

@@ -37,7 +37,7 @@ host_tests() {
 cargo_tests() {
     local log=$TEST_DIR/cargo.log status=0 ok bad
     step "cargo test"
-    DISPLAY_TEST_ALL=1 quietly "$log" cargo test --workspace --locked --no-fail-fast || status=$?
+    NO_TEST_SKIPPED=1 quietly "$log" cargo test --workspace --locked --no-fail-fast || status=$?
     ok=$(sed -n 's/^test result: .* \([0-9]*\) passed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     bad=$(sed -n 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     passed=$((passed + ok))

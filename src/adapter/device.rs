@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use virtio_loopback_display::DisplayHandle;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -310,6 +311,11 @@ pub(super) fn device_config(
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());
+    }
+    // Without them a command with more parts than the queue has descriptors waits in the driver for
+    // good. The kernel module would say EINVAL.
+    if front_end.features() & 1 << VIRTIO_RING_F_INDIRECT_DESC == 0 {
+        return Err(FrontEndError::Missing("indirect descriptors (INDIRECT_DESC)").into());
     }
     let config = wire::Config {
         num_scanouts: options.modes.count().into(),

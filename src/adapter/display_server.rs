@@ -6,6 +6,7 @@
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Frame, Rect};
 use zerocopy::IntoBytes;
@@ -18,10 +19,12 @@ use crate::one_line;
 use crate::sync::lock;
 use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_KEEP, F_MEMORY_SCANOUT,
-    MAX_SCANOUTS, MemoryScanout, Scanout, Update, request,
+    Header, MAX_SCANOUTS, MemoryScanout, Scanout, Update, request,
 };
 use crate::vhost_gpu::{Channel, ChannelError, Request, decode, payload_bound};
 
+/// How long all of a request may take to come, once it has begun.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests in a row that make no sense before the backend is given up.
 const MAX_BAD_REQUESTS: u32 = 64;
 /// Complaints about a backend that are written out.
@@ -85,7 +88,8 @@ impl DisplayServer {
         let mut bad = 0;
         loop {
             self.replies.wait_for_request(self.channel.stream())?;
-            let frame = match self.channel.receive(|header| payload_bound(header.request)) {
+            let bound = |header: &Header| payload_bound(header.request);
+            let frame = match self.channel.receive_within(MESSAGE_TIMEOUT, bound) {
                 Ok(frame) => frame,
                 Err(_) if self.replies.are_stuck() => return Err(DisplayServerError::NotReading),
                 Err(ChannelError::Closed) => return Ok(()),

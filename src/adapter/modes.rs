@@ -85,6 +85,12 @@ impl Modes {
         Self(modes)
     }
 
+    /// Pixels of all scanouts together.
+    #[must_use]
+    pub fn pixels(&self) -> u64 {
+        self.0.iter().map(|mode| u64::from(mode.width) * u64::from(mode.height)).sum()
+    }
+
     /// Scanouts offered.
     #[must_use]
     pub fn count(&self) -> u32 {

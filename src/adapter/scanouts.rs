@@ -15,7 +15,7 @@ use crate::vhost_gpu::message::{DmabufScanout, MemoryScanout, Scanout, Update};
 const MAX_BUFFERS: usize = 256;
 /// Pixels of all scanouts together, which bounds the copies made of them: as many as 16 displays of
 /// 3840 × 2160 have. Fuzzing has no time to copy them.
-const MAX_PIXELS: u64 = if cfg!(fuzzing) { 1 << 18 } else { 1 << 27 };
+pub const MAX_PIXELS: u64 = if cfg!(fuzzing) { 1 << 18 } else { 1 << 27 };
 
 /// Why the backend's scanout cannot be shown.
 #[derive(Debug, thiserror::Error)]

@@ -30,6 +30,10 @@ use crate::vhost_user::{
 
 /// Most bytes that may follow a header; what the `vhost` crate takes.
 const MAX_PAYLOAD: u32 = 4096;
+/// Requests whose answer is not an acknowledgement: GET_FEATURES, GET_VRING_BASE,
+/// GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_INFLIGHT_FD, GET_MAX_MEM_SLOTS. (The crate answers
+/// GET_CONFIG.)
+const HAS_REPLY: [u32; 6] = [1, 11, 15, 17, 31, 36];
 /// How long the rest of a message may take.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether the rest has come.
@@ -90,15 +94,16 @@ impl Connection {
 
     /// Takes one message; call it when the socket is readable.
     pub fn handle(&mut self) -> Result<Message, ConnectionError> {
-        match self.peek()?.request {
+        let request = self.peek()?.request;
+        match request {
             GPU_SET_SOCKET => {
                 // Some front-ends send the usual u64 with it all the same.
                 let (_, fd) = self.receive_ours(8)?;
                 let fd = fd.ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))?;
                 return Ok(Message::DisplaySocket(fd.into()));
             }
-            number @ (SET_STATE | RESTORE_MEMORY | SET_REPEATED) => {
-                return self.receive_restoration(number);
+            SET_STATE | RESTORE_MEMORY | SET_REPEATED => {
+                return self.receive_restoration(request);
             }
             _ => {}
         }
@@ -107,8 +112,9 @@ impl Connection {
             Err(VhostUserError::Disconnected | VhostUserError::SocketBroken(_)) => {
                 Err(ConnectionError::Closed)
             }
-            // What the device refuses. The crate has answered with a failure where an answer was
-            // wanted.
+            // What the device refuses. The crate has answered with a failure where the front-end
+            // wanted an acknowledgement; it does not answer what has a reply of its own.
+            Err(error) if HAS_REPLY.contains(&request) => Err(ConnectionError::Request(error)),
             Err(
                 error @ (VhostUserError::ReqHandlerError(_)
                 | VhostUserError::InvalidParam

@@ -92,6 +92,7 @@ impl Device {
         let chains = self.held.abandon();
         self.return_chains(chains);
         self.gpu.show_again(&mut self.display);
+        self.display.show_cursors();
         self.held.expect_orphans(self.display.take_updates());
     }
 
@@ -156,6 +157,8 @@ impl Device {
 
     /// One turn's worth of chains. `true`: the turn ended before the chains did, as far as is known.
     fn process_turn(&mut self, index: u16) -> bool {
+        // One that hung without owing anything says nothing when it is back.
+        self.recover_display();
         let start = coarse_now();
         let more = (0..BATCHES_PER_TURN).all(|_| self.process_batch(index, start) == BATCH);
         // Once per turn: a driver that is woken for the first of many answers sleeps for the next.
@@ -189,7 +192,9 @@ impl Device {
             };
             let written = completion.written;
             let updates = self.display.take_updates();
-            if updates > 0 && index == wire::CONTROL_QUEUE {
+            // A fence signals those before it, too, so it waits for theirs.
+            let waits = updates > 0 || completion.fenced && !self.held.is_empty();
+            if waits && index == wire::CONTROL_QUEUE {
                 if self.held.is_empty() {
                     self.heard = Instant::now();
                 }
@@ -214,13 +219,22 @@ impl Device {
     pub fn collect_updates(&mut self, readable: bool) {
         self.heard = Instant::now();
         let latched = self.display.collect(readable);
-        let mut done: Vec<_> = (0..latched).filter_map(|_| self.held.answered()).collect();
+        let mut done = Vec::new();
+        for _ in 0..latched {
+            done.extend(self.held.answered());
+        }
         if !self.display.is_connected() {
             done.extend(self.held.abandon());
         }
         self.return_chains(done);
+        self.recover_display();
+    }
+
+    /// Shows everything again on a display that hung and does no more.
+    fn recover_display(&mut self) {
         if self.display.recover() {
             self.gpu.show_again(&mut self.display);
+            self.display.show_cursors();
             self.held.expect_orphans(self.display.take_updates());
         }
     }

@@ -16,12 +16,12 @@ use super::poll::{Poll, Source, Trigger};
 use crate::file_size::file_size;
 use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
 use crate::gpu::{
-    self, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory, Rect,
-    ScanoutSource,
+    self, CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory,
+    Rect, ScanoutSource,
 };
 use crate::one_line;
 use crate::vhost_gpu::message::{
-    CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_UPDATE, MemoryKeep, MemoryScanout,
+    CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_SENT_PIXELS, MemoryKeep, MemoryScanout,
     Scanout, Update,
 };
 use crate::vhost_gpu::{ChannelError, Client, ClientError};
@@ -46,6 +46,8 @@ pub struct DisplayClient {
     /// The front-end hangs: it is told nothing until it answers again.
     stalled: bool,
     /// Files the front-end has mapped, by their number there, as long as a resource has them.
+    /// What is to be seen of the driver's cursors, by scanout.
+    cursors: HashMap<u32, Cursor>,
     files: HashMap<u64, Weak<File>>,
     /// Rows on their way into an `UPDATE`.
     rows: Vec<u8>,
@@ -63,6 +65,7 @@ impl DisplayClient {
             mapped: [false; MAX_SCANOUTS],
             shown: [false; MAX_SCANOUTS],
             stalled: false,
+            cursors: HashMap::new(),
             files: HashMap::new(),
             rows: Vec::new(),
         }
@@ -145,11 +148,11 @@ impl DisplayClient {
         self.stalled && self.is_connected()
     }
 
-    /// After something was collected: whether a front-end that hung has caught up. Its scanouts are
-    /// off then, and have to be shown again.
+    /// Whether a front-end that hung has caught up: it owes no reply and takes requests. Its scanouts
+    /// are off then, and have to be shown again.
     pub fn recover(&mut self) -> bool {
         let owes = self.client.as_ref().is_none_or(|client| client.unanswered() > 0);
-        if !self.stalled || owes {
+        if !self.stalled || owes || self.call(|client| client.takes_requests()) != Some(true) {
             return false;
         }
         self.stalled = false;
@@ -161,9 +164,22 @@ impl DisplayClient {
         !self.stalled
     }
 
+    /// Tells a front-end that has missed something about the cursors.
+    pub fn show_cursors(&mut self) {
+        let cursors = std::mem::take(&mut self.cursors);
+        for Cursor { update, pixels, visible } in cursors.values() {
+            let _ = self.with_client(|client| client.cursor_update(*update, pixels));
+            if !visible {
+                let _ = self.with_client(|client| client.cursor_move(update.pos, false));
+            }
+        }
+        self.cursors = cursors;
+    }
+
     /// Lets the front-end forget the files of resources that are no more.
     pub fn release_files(&mut self) {
-        if self.files.is_empty() {
+        // A front-end that hangs is told when it answers again.
+        if self.files.is_empty() || self.stalled {
             return;
         }
         let mut files = std::mem::take(&mut self.files);
@@ -186,7 +202,7 @@ impl DisplayClient {
         match call(self.client.as_mut()?) {
             Ok(value) => Some(value),
             // A display that hangs for a while costs an answer, not the display.
-            Err(ClientError::Slow { .. }) => {
+            Err(ClientError::Slow { .. } | ClientError::Full { .. }) => {
                 self.stall();
                 None
             }
@@ -243,9 +259,9 @@ impl DisplayClient {
 
     /// Sends pixels in as many messages as their size needs.
     fn send_pixels(&mut self, scanout_id: u32, damage: Rect, source: &ScanoutSource) -> Option<()> {
-        let most = u64::from(MAX_UPDATE) - size_of::<Update>() as u64;
         let row = u64::from(damage.width) * 4;
-        let rows_per_message = u32::try_from(most / row.max(1)).ok()?.max(1);
+        let rows_per_message = u64::from(MAX_SENT_PIXELS) / row.max(1);
+        let rows_per_message = u32::try_from(rows_per_message).ok()?.max(1);
         let mut y = 0;
         while y < damage.height {
             let height = rows_per_message.min(damage.height - y);
@@ -337,18 +353,41 @@ impl Display for DisplayClient {
     fn cursor_update(&mut self, scanout: u32, position: CursorPosition, image: &CursorBitmap) {
         let pos = cursor_pos(scanout, position);
         let update = CursorUpdate { pos, hot_x: image.hot_x, hot_y: image.hot_y };
+        let cursor = self.cursors.entry(scanout).or_insert_with(|| Cursor {
+            update,
+            pixels: Box::new([0; CURSOR_PIXELS]),
+            visible: true,
+        });
+        cursor.update = update;
+        *cursor.pixels = image.pixels;
+        cursor.visible = true;
         let _ = self.with_client(|client| client.cursor_update(update, &image.pixels));
     }
 
     fn cursor_move(&mut self, scanout: u32, position: CursorPosition) {
         let pos = cursor_pos(scanout, position);
+        if let Some(cursor) = self.cursors.get_mut(&scanout) {
+            cursor.update.pos = pos;
+        }
         let _ = self.with_client(|client| client.cursor_move(pos, true));
     }
 
     fn cursor_hide(&mut self, scanout: u32, position: CursorPosition) {
         let pos = cursor_pos(scanout, position);
+        if let Some(cursor) = self.cursors.get_mut(&scanout) {
+            cursor.update.pos = pos;
+            cursor.visible = false;
+        }
         let _ = self.with_client(|client| client.cursor_move(pos, false));
     }
+}
+
+/// A cursor as it was last told of.
+#[derive(Debug)]
+struct Cursor {
+    update: CursorUpdate,
+    pixels: Box<[u32; CURSOR_PIXELS]>,
+    visible: bool,
 }
 
 fn cursor_pos(scanout_id: u32, position: CursorPosition) -> CursorPos {

@@ -9,7 +9,7 @@ pub struct HeldChain {
     pub head: u16,
     /// Bytes written to it.
     pub written: u32,
-    /// Updates the display has not answered yet, at least 1.
+    /// Updates the display has not answered yet. 0: it waits for the chains before it.
     updates: usize,
 }
 
@@ -22,7 +22,7 @@ pub struct HeldChains {
 }
 
 impl HeldChains {
-    /// Holds a chain until `updates` more updates, at least 1, are answered.
+    /// Holds a chain until `updates` more updates are answered, and those of the chains before it.
     pub fn hold(&mut self, head: u16, written: u32, updates: usize) {
         self.chains.push_back(HeldChain { head, written, updates });
     }
@@ -39,15 +39,16 @@ impl HeldChains {
         self.chains.is_empty()
     }
 
-    /// An update was answered. Gives the chain that waited for nothing else.
-    pub fn answered(&mut self) -> Option<HeldChain> {
+    /// An update was answered. Gives the chains that waited for nothing else.
+    pub fn answered(&mut self) -> impl Iterator<Item = HeldChain> {
+        let mut done = 0;
         if self.orphans > 0 {
             self.orphans -= 1;
-            return None;
+        } else if let Some(oldest) = self.chains.front_mut() {
+            oldest.updates = oldest.updates.saturating_sub(1);
+            done = self.chains.iter().take_while(|chain| chain.updates == 0).count();
         }
-        let oldest = self.chains.front_mut()?;
-        oldest.updates = oldest.updates.saturating_sub(1);
-        if oldest.updates > 0 { None } else { self.chains.pop_front() }
+        self.chains.drain(..done)
     }
 
     /// Lets go of all chains. The display's answers are still to come, and belong to none.
@@ -81,11 +82,25 @@ mod tests {
         let mut held = HeldChains::default();
         held.hold(7, 24, 2);
         held.hold(9, 24, 1);
-        assert_eq!(held.answered(), None);
-        assert_eq!(held.answered().map(|chain| (chain.head, chain.written)), Some((7, 24)));
+        assert!(heads(held.answered()).is_empty());
+        let second: Vec<_> = held.answered().map(|chain| (chain.head, chain.written)).collect();
+        assert_eq!(second, [(7, 24)]);
         assert_eq!(held.len(), 1);
         assert_eq!(heads(held.answered()), [9]);
-        assert_eq!(held.answered(), None);
+        assert!(heads(held.answered()).is_empty());
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn chains_without_updates_follow_those_before_them() {
+        let mut held = HeldChains::default();
+        held.hold(1, 24, 1);
+        held.hold(2, 24, 0);
+        held.hold(3, 24, 0);
+        held.hold(4, 24, 1);
+        held.hold(5, 24, 0);
+        assert_eq!(heads(held.answered()), [1, 2, 3]);
+        assert_eq!(heads(held.answered()), [4, 5]);
         assert!(held.is_empty());
     }
 
@@ -96,7 +111,9 @@ mod tests {
         held.hold(2, 24, 2);
         assert_eq!(heads(held.release()), [1, 2]);
         held.hold(3, 24, 1);
-        assert_eq!([held.answered(), held.answered(), held.answered()], [None; 3]);
+        for _ in 0..3 {
+            assert!(heads(held.answered()).is_empty());
+        }
         assert_eq!(heads(held.answered()), [3]);
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
-use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
+use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
 use virtio_loopback_gpu::control::{ControlServer, SandboxStatus, ScanoutStatus, Status};
 use virtio_loopback_gpu::features::Features;
@@ -31,13 +31,8 @@ pub fn serve(
     }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals()?;
-    let closed = stopper.try_clone()?;
-    let on_event = move |event| {
-        if let DisplayEvent::CloseRequested { .. } = event {
-            closed.stop();
-        }
-    };
-    let (presenter, display) = Presenter::open(options.display(), on_event)?;
+    // Closing the last window ends the presenter, and that the device.
+    let (presenter, display) = Presenter::open(options.display(), |_| ())?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     serve_control(&control, options, &display, &shared, stopper.try_clone()?)?;

@@ -29,7 +29,19 @@ pub fn on_signals() -> io::Result<(OwnedFd, Stopper)> {
     let (reader, writer) = UnixStream::pair()?;
     writer.set_nonblocking(true)?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // As `nohup` leaves it, and a shell for what it starts in the background.
+        if is_ignored(signal) {
+            continue;
+        }
         signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
     }
     Ok((reader.into(), Stopper(writer)))
+}
+
+/// Whether this process was started with a signal ignored. What cannot be found out is not so.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

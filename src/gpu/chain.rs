@@ -160,12 +160,17 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         done
     }
 
+    /// Whether the driver waits for a fence.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.header.flags.get() & flag::FENCE != 0
+    }
+
     /// Begin of a response: what virtio 1.3, 5.7, "Request header", says to take from a fenced
     /// request.
     pub(super) fn reply(&self, type_: RespType) -> CtrlHdr {
         let mut reply = CtrlHdr { type_: type_.into(), ..CtrlHdr::default() };
         let flags = self.header.flags.get();
-        if flags & flag::FENCE != 0 {
+        if self.is_fenced() {
             reply.flags.set(flags & (flag::FENCE | flag::INFO_RING_IDX));
             reply.fence_id = self.header.fence_id;
             reply.ctx_id = self.header.ctx_id;

@@ -9,7 +9,7 @@ use super::display::{Display, DisplayQueryError};
 use super::error::CommandError;
 use super::rect::Rect;
 use super::resource::{Blob, Image, Kind, Resource};
-use super::scanout::{Scanout, ScanoutSet, ScanoutSource};
+use super::scanout::{Scanout, ScanoutSource};
 use super::state::ScanoutRecord;
 use super::wire::{
     BlobMem, Command, Format, GetEdid, ResourceAttachBacking, ResourceCreate2d, ResourceCreateBlob,
@@ -86,7 +86,7 @@ impl Gpu {
         display: &mut dyn Display,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
-        self.forgive_repeated(self.resources.get(id).map(|_| ()))?;
+        self.resources.get(id)?;
         self.remove_resource(id, display);
         Ok(Outcome::Done)
     }
@@ -116,16 +116,6 @@ impl Gpu {
                 same
             }
             _ => false,
-        }
-    }
-
-    /// What may go wrong only because the command has been executed before is no failure then.
-    fn forgive_repeated(&self, result: Result<(), CommandError>) -> Result<(), CommandError> {
-        match result {
-            Err(CommandError::NoResource(_) | CommandError::NoBacking(_)) if self.repeating => {
-                Ok(())
-            }
-            other => other,
         }
     }
 
@@ -163,8 +153,7 @@ impl Gpu {
         display: &mut dyn Display,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
-        let detached = self.detach(id, display);
-        self.forgive_repeated(detached)?;
+        self.detach(id, display)?;
         Ok(Outcome::Done)
     }
 
@@ -315,25 +304,18 @@ impl Gpu {
         let body: ResourceFlush = request.body()?;
         let (id, rect) = (body.resource_id.get(), Rect::from(body.r));
         // A blob has no width and height of its own: what of the rectangle is shown is flushed.
-        let resource = match self.resources.get(id) {
-            // It has gone since.
-            Err(_) if self.repeating => return Ok(Outcome::Done),
-            resource => resource?,
-        };
-        if let Kind::Image(image) = &resource.kind
+        if let Kind::Image(image) = &self.resources.get(id)?.kind
             && !rect.fits(image.width, image.height)
         {
             return Err(CommandError::OutOfRange("rectangle"));
         }
-        let mut flushed = ScanoutSet::default();
         for (scanout, shown) in self.scanouts.of(id) {
             if let Some(damage) = rect.within(&shown.rect) {
                 self.resources.refresh_shadow(request.memory(), id, &shown.source, damage)?;
                 display.flush(scanout, damage, &shown.source);
-                flushed.insert(scanout);
             }
         }
-        Ok(Outcome::Flushed(flushed))
+        Ok(Outcome::Done)
     }
 
     fn resource_create_blob<M: GuestMemory>(

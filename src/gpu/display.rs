@@ -11,7 +11,7 @@ use super::wire::{CURSOR_SIZE, DisplayOne, MAX_SCANOUTS};
 /// Pixels of a cursor image.
 pub const CURSOR_PIXELS: usize = (CURSOR_SIZE * CURSOR_SIZE) as usize;
 
-/// Where a cursor's hot spot is on its scanout. Negative beyond the left and top edge.
+/// Where a cursor's image has its top left pixel on its scanout. Negative beyond the left and top edge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CursorPosition {
     /// Pixels from the left.

@@ -119,7 +119,7 @@ impl ScanoutSource {
 
 /// Some of the scanouts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScanoutSet(u16);
+pub(super) struct ScanoutSet(u16);
 
 impl ScanoutSet {
     /// Adds a scanout, below [`MAX_SCANOUTS`].
@@ -141,18 +141,13 @@ impl ScanoutSet {
         Self(mask as u16)
     }
 
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
     /// Whether this one is there.
-    pub fn contains(self, scanout: u32) -> bool {
+    pub(super) fn contains(self, scanout: u32) -> bool {
         self.0 & 1u16.checked_shl(scanout).unwrap_or(0) != 0
     }
 
     /// The scanouts, in rising order.
-    pub fn iter(self) -> impl Iterator<Item = u32> {
+    pub(super) fn iter(self) -> impl Iterator<Item = u32> {
         (0..MAX_SCANOUTS as u32).filter(move |&scanout| self.contains(scanout))
     }
 }

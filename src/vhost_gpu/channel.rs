@@ -19,6 +19,9 @@ use super::message::Header;
 /// File descriptors a frame may carry before it is called broken.
 const MAX_FDS: usize = 4;
 
+/// How long the other side may take to take a frame.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// One frame as received.
 #[derive(Debug)]
 pub struct Frame {
@@ -39,6 +42,9 @@ pub enum ChannelError {
     /// The other side did not answer in time, or does not take what is sent to it.
     #[error("the other side is silent")]
     Timeout,
+    /// The other side took part of a frame and no more.
+    #[error("the other side stopped taking a message in the middle")]
+    Half,
     /// The wait was called off.
     #[error("nobody waits for the other side any more")]
     Interrupted,
@@ -74,7 +80,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Frames over `stream`. The time limit for sending is that of the stream.
+    /// Frames over `stream`.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
         Self { stream }
@@ -86,7 +92,9 @@ impl Channel {
         &self.stream
     }
 
-    /// Sends one frame: header, then `parts` one after the other, with `fds`.
+    /// Sends one frame: header, then `parts` one after the other, with `fds`. All of it is sent
+    /// within a second; else nothing is ([`ChannelError::Timeout`]), or the other side gets
+    /// half a message ([`ChannelError::Half`]), after which the connection is of no use.
     pub fn send(
         &self,
         number: u32,
@@ -94,11 +102,10 @@ impl Channel {
         parts: &[&[u8]],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
-        self.send_with(SendFlags::empty(), number, flags, parts, fds)
+        self.send_until(Instant::now() + SEND_TIMEOUT, number, flags, parts, fds)
     }
 
-    /// As [`Channel::send`], but never waits: [`ChannelError::Timeout`] when the socket is full. Part
-    /// of the frame may be sent then.
+    /// As [`Channel::send`], but never waits.
     pub fn send_now(
         &self,
         number: u32,
@@ -106,12 +113,12 @@ impl Channel {
         parts: &[&[u8]],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
-        self.send_with(SendFlags::DONTWAIT, number, flags, parts, fds)
+        self.send_until(Instant::now(), number, flags, parts, fds)
     }
 
-    fn send_with(
+    fn send_until(
         &self,
-        how: SendFlags,
+        deadline: Instant,
         number: u32,
         flags: u32,
         parts: &[&[u8]],
@@ -128,10 +135,18 @@ impl Channel {
         slices.extend(parts.iter().map(|part| IoSlice::new(part)));
         let mut rest = slices.as_mut_slice();
         let mut fds = fds;
+        let mut begun = false;
         while !rest.is_empty() {
-            let sent = send_some(&self.stream, how, rest, fds)?;
-            fds = &[];
-            IoSlice::advance_slices(&mut rest, sent);
+            match send_some(&self.stream, rest, fds) {
+                Ok(sent) => {
+                    begun = true;
+                    fds = &[];
+                    IoSlice::advance_slices(&mut rest, sent);
+                }
+                Err(ChannelError::Timeout) if wait_writable(&self.stream, deadline)? => {}
+                Err(ChannelError::Timeout) if begun => return Err(ChannelError::Half),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -149,6 +164,11 @@ impl Channel {
         bound: impl Fn(&Header) -> u32,
     ) -> Result<Frame, ChannelError> {
         self.receive_limited(Limits { deadline: Some(Instant::now() + timeout), stop: None }, bound)
+    }
+
+    /// Whether a short frame can be sent without waiting.
+    pub fn is_writable(&self) -> Result<bool, ChannelError> {
+        wait_writable(&self.stream, Instant::now())
     }
 
     /// Waits until there is something to receive, or the other side has hung up. False when
@@ -201,7 +221,6 @@ impl AsFd for Channel {
 
 fn send_some(
     stream: &UnixStream,
-    how: SendFlags,
     slices: &[IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> Result<usize, ChannelError> {
@@ -211,8 +230,20 @@ fn send_some(
         return Err(ChannelError::TooManyDescriptors);
     }
     loop {
-        match sendmsg(stream, slices, &mut control, how | SendFlags::NOSIGNAL) {
+        match sendmsg(stream, slices, &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(sent) => return Ok(sent),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(system_error(error)),
+        }
+    }
+}
+
+/// Waits until something can be sent. False: the deadline has passed.
+fn wait_writable(stream: &UnixStream, deadline: Instant) -> Result<bool, ChannelError> {
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(stream, PollFlags::OUT)], left.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}
             Err(error) => return Err(system_error(error)),
         }

@@ -50,9 +50,12 @@ pub enum ClientError {
     /// The front-end sent something nobody asked for.
     #[error("the front-end sent {0:#x} unasked")]
     Unasked(u32),
-    /// A time limit could not be set.
-    #[error("cannot set a time limit on the display socket")]
-    Timeout(#[source] std::io::Error),
+    /// The front-end does not take requests. This one was not sent.
+    #[error("the front-end does not take request {request}")]
+    Full {
+        /// Request number.
+        request: u32,
+    },
 }
 
 /// A reply the front-end owes.
@@ -100,7 +103,6 @@ impl Client {
     /// first call that depends on them: QEMU serves this socket only after the vhost-user requests
     /// that follow.
     pub fn connect(stream: UnixStream) -> Result<Self, ClientError> {
-        stream.set_write_timeout(Some(REPLY_TIMEOUT)).map_err(ClientError::Timeout)?;
         let mut client = Self {
             channel: Channel::new(stream),
             features: 0,
@@ -157,13 +159,8 @@ impl Client {
         update: CursorUpdate,
         pixels: &[u32; CURSOR_PIXELS],
     ) -> Result<(), ClientError> {
-        self.channel.send(
-            request::CURSOR_UPDATE,
-            0,
-            &[update.as_bytes(), pixels.as_bytes()],
-            &[],
-        )?;
-        Ok(())
+        let parts = [update.as_bytes(), pixels.as_bytes()];
+        self.send(request::CURSOR_UPDATE, &parts, &[])
     }
 
     /// `SCANOUT`.
@@ -173,8 +170,7 @@ impl Client {
 
     /// `UPDATE`; `pixels` are `width * height` x8r8g8b8 words.
     pub fn update(&mut self, update: Update, pixels: &[u8]) -> Result<(), ClientError> {
-        self.channel.send(request::UPDATE, 0, &[update.as_bytes(), pixels], &[])?;
-        Ok(())
+        self.send(request::UPDATE, &[update.as_bytes(), pixels], &[])
     }
 
     /// `DMABUF_SCANOUT2` where the front-end has it, else `DMABUF_SCANOUT`.
@@ -189,8 +185,7 @@ impl Client {
             return self.tell(request::DMABUF_SCANOUT, scanout.as_bytes(), fds);
         }
         let parts = [scanout.as_bytes(), modifier.as_bytes()];
-        self.channel.send(request::DMABUF_SCANOUT2, 0, &parts, fds)?;
-        Ok(())
+        self.send(request::DMABUF_SCANOUT2, &parts, fds)
     }
 
     /// `MEMORY_SCANOUT` with pixels.
@@ -255,7 +250,24 @@ impl Client {
     }
 
     fn tell(&self, number: u32, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
-        Ok(self.channel.send(number, 0, &[payload], fds)?)
+        self.send(number, &[payload], fds)
+    }
+
+    fn send(
+        &self,
+        number: u32,
+        parts: &[&[u8]],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), ClientError> {
+        self.channel.send(number, 0, parts, fds).map_err(|error| match error {
+            ChannelError::Timeout => ClientError::Full { request: number },
+            error => error.into(),
+        })
+    }
+
+    /// Whether the front-end takes requests.
+    pub fn takes_requests(&self) -> Result<bool, ClientError> {
+        Ok(self.channel.is_writable()?)
     }
 
     /// Sends a request and waits for its reply, which comes after all that are owed already.

@@ -55,8 +55,10 @@ pub const F_MEMORY_KEEP: u64 = 1 << 49;
 /// Header flag: this is a reply.
 pub const FLAG_REPLY: u32 = 1 << 2;
 
-/// Largest payload of an `UPDATE`: a 4096 × 4096 frame.
-pub const MAX_UPDATE: u32 = size_of::<Update>() as u32 + 4 * 4096 * 4096;
+/// Largest payload of an `UPDATE`: a frame of the driver's largest mode, 8192 × 8192.
+pub const MAX_UPDATE: u32 = size_of::<Update>() as u32 + 4 * 8192 * 8192;
+/// Most pixel bytes that we put into one `UPDATE`: a 4096 × 4096 frame.
+pub const MAX_SENT_PIXELS: u32 = 4 * 4096 * 4096;
 
 /// Largest number of scanouts, `VIRTIO_GPU_MAX_SCANOUTS`.
 pub const MAX_SCANOUTS: u32 = 16;

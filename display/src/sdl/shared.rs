@@ -15,6 +15,9 @@ use crate::{CursorImage, DisplayError, Frame, MAX_SCANOUTS, Picture, Rect, Signa
 /// Seconds until an unanswered screenshot is given up.
 const SCREENSHOT_TIMEOUT: u64 = 5;
 
+/// How long the end of a source waits for a presenter that may hang.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Flushes of one scanout that may wait for the presenter.
 const MAX_PENDING: usize = 1024;
 
@@ -65,6 +68,10 @@ struct Scanout {
     source: Option<Source<()>>,
     counters: Counters,
     cursor: Cursor,
+    /// The live source is to end so when its damage has been read.
+    ending: Option<Signal>,
+    /// The presenter reads a frame.
+    reading: bool,
     /// Nothing of the source has been read yet.
     is_new: bool,
     /// The presenter has news to take.
@@ -81,13 +88,26 @@ impl Scanout {
                 self.source = Some(Source::Live(frame));
                 self.is_new = true;
             }
-            (None, _) => self.end(Signal::Off),
+            (None, _) => return self.end_when_read(Signal::Off),
         }
+        self.ending = None;
         self.damage.clear();
         self.changed = true;
     }
 
+    /// What was flushed is shown first.
+    fn end_when_read(&mut self, signal: Signal) {
+        match &self.source {
+            Some(Source::Live(_)) if !self.damage.is_empty() => {
+                self.ending = Some(signal);
+                self.changed = true;
+            }
+            _ => self.end(signal),
+        }
+    }
+
     fn end(&mut self, signal: Signal) {
+        self.ending = None;
         if let Some(source) = &self.source {
             let layout = *source.layout();
             self.source = Some(Source::Ended { signal, layout, kept: () });
@@ -96,17 +116,28 @@ impl Scanout {
         }
     }
 
+    /// Whether the presenter reads the source, or will.
+    fn is_read(&self) -> bool {
+        self.reading || self.ending.is_some()
+    }
+
     fn take_work(&mut self, id: u32) -> Option<ScanoutWork> {
         let frame = match self.source.as_ref()? {
             Source::Live(frame) => Some(frame.clone()),
             Source::Ended { .. } => None,
         };
+        // There is none unless something has changed.
+        let damage = self.damage.take();
+        if let Some(signal) = self.ending {
+            self.end(signal);
+        }
         let signal = self.source.as_ref()?.signal();
+        self.reading = self.changed && frame.is_some();
         std::mem::take(&mut self.changed).then(|| ScanoutWork {
             id,
             signal,
             frame,
-            damage: self.damage.take(),
+            damage,
             done: std::mem::take(&mut self.done),
             cursor: self.cursor.clone(),
         })
@@ -134,6 +165,8 @@ impl State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     woken: Condvar,
+    /// Nothing is being read any more.
+    read: Condvar,
     /// None once SDL is about to end, after which its event queue must not be touched.
     sender: Mutex<Option<EventSender>>,
 }
@@ -143,6 +176,7 @@ impl Shared {
         Arc::new(Shared {
             state: Mutex::default(),
             woken: Condvar::new(),
+            read: Condvar::new(),
             sender: Mutex::new(Some(sender)),
         })
     }
@@ -154,8 +188,12 @@ impl Shared {
         if closed {
             return Err(DisplayError::Closed);
         }
+        let off = frame.is_none();
         scanout.set_source(frame);
         self.wake(state);
+        if off {
+            self.wait_until_read(|other| other == id);
+        }
         Ok(())
     }
 
@@ -163,10 +201,37 @@ impl Shared {
         let mut state = lock(&self.state);
         for scanout in &mut state.scanouts {
             if let Some(Source::Live(_)) = scanout.source {
-                scanout.end(Signal::Lost);
+                scanout.end_when_read(Signal::Lost);
             }
         }
         self.wake(state);
+        self.wait_until_read(|_| true);
+    }
+
+    /// Waits until the presenter has read the frames that end. One that hangs has its time.
+    fn wait_until_read(&self, which: impl Fn(u32) -> bool) {
+        let is_read = |state: &mut State| {
+            let mut scanouts = (0..).zip(&state.scanouts).filter(|(id, _)| which(*id));
+            !state.closed && scanouts.any(|(_, scanout)| scanout.is_read())
+        };
+        let state = lock(&self.state);
+        let waited = self.read.wait_timeout_while(state, END_TIMEOUT, is_read);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        for (_, scanout) in (0..).zip(&mut state.scanouts).filter(|(id, _)| which(*id)) {
+            if let Some(signal) = scanout.ending {
+                scanout.end(signal);
+            }
+        }
+    }
+
+    /// The presenter has let go of all frames it has taken.
+    pub(super) fn have_read(&self) {
+        let mut state = lock(&self.state);
+        for scanout in &mut state.scanouts {
+            scanout.reading = false;
+        }
+        drop(state);
+        self.read.notify_all();
     }
 
     pub(crate) fn flush(
@@ -330,6 +395,7 @@ impl Shared {
             pending.append(&mut scanout.done);
         }
         drop(state);
+        self.read.notify_all();
         drop((screenshots, pending));
     }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "harness.h"
@@ -50,6 +51,7 @@ static void wrong_reserved(void) { create.reserved[5] = 1; }
 static void wrong_timeout(void) { create.reset_timeout_ms = 10001; }
 static void wrong_version_1(void) { create.features &= ~(1ULL << 32); }
 static void wrong_platform(void) { create.features &= ~(1ULL << 33); }
+static void wrong_no_indirect(void) { create.features &= ~(1ULL << 28); }
 static void wrong_packed(void) { create.features |= 1ULL << 34; }
 static void wrong_in_order(void) { create.features |= 1ULL << 35; }
 static void wrong_order(void) { create.features |= 1ULL << 36; }
@@ -70,6 +72,8 @@ static void wrong_max_queues(void) { create.num_queues = ~0u; }
 static void wrong_size_zero(void) { create.queue_size[0] = 0; }
 static void wrong_size_odd(void) { create.queue_size[0] = 1000; }
 static void wrong_size_big(void) { create.queue_size[0] = 2048; }
+static void wrong_size_control(void) { create.queue_size[0] = 8; }
+static void wrong_size_cursor(void) { create.queue_size[1] = 1; }
 static void wrong_size_beyond(void) { create.queue_size[7] = 8; }
 static void wrong_no_config(void) { create.config_len = 0; }
 static void wrong_short_config(void) { create.config_len = 15; }
@@ -87,6 +91,7 @@ static void wrong_behind_name(void) { create.name[31] = 'x'; create.name[30] = 0
 static void (*const wrong[])(void) = {
 	wrong_flags, wrong_id, wrong_no_id, wrong_keep, wrong_reserved,
 	wrong_timeout, wrong_version_1, wrong_platform, wrong_packed,
+	wrong_no_indirect, wrong_size_control, wrong_size_cursor,
 	wrong_in_order, wrong_order, wrong_sr_iov, wrong_notify, wrong_reset,
 	wrong_admin, wrong_legacy, wrong_layout, wrong_small_window,
 	wrong_big_window, wrong_odd_window, wrong_no_queues, wrong_one_queue,
@@ -125,6 +130,37 @@ static void test_create_invalid(void)
 	EXPECT(count_parents() == before + 1);
 }
 
+/* The index cannot be told: nothing is left of the device at once. */
+static void test_create_read_only(void)
+{
+	int fd = open_control(), before = count_parents(), i;
+	struct virtio_loopback_create *locked;
+
+	vdev_defaults(&create, &config, "locked");
+	locked = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	EXPECT(locked != MAP_FAILED);
+	*locked = create;
+	EXPECT(!mprotect(locked, 4096, PROT_READ));
+	/* more often than there may be devices */
+	for (i = 0; i < 300; i++)
+		EXPECT_ERRNO(ioctl(fd, VIRTIO_LOOPBACK_CREATE, locked), EFAULT);
+	EXPECT(count_parents() == before);
+	EXPECT(!ioctl(fd, VIRTIO_LOOPBACK_CREATE, &create));
+}
+
+/* The control file is never ready, whatever happens to the device. */
+static void test_control_poll(void)
+{
+	struct pollfd p = { open_control(), POLLIN | POLLOUT | POLLPRI, 0 };
+
+	EXPECT(poll(&p, 1, 50) == 0);
+	vdev_defaults(&create, &config, "poll");
+	EXPECT(!ioctl(p.fd, VIRTIO_LOOPBACK_CREATE, &create));
+	EXPECT(close(ioctl(p.fd, VIRTIO_LOOPBACK_ATTACH, 0)) == 0);
+	EXPECT(poll(&p, 1, 50) == 0);
+}
+
 static void test_create_limits(void)
 {
 	int fd = open_control();
@@ -138,7 +174,7 @@ static void test_create_limits(void)
 	create.window_size = 1ULL << 40;
 	create.reset_timeout_ms = 10000;
 	create.queue_size[0] = 1024;
-	create.queue_size[1] = 1;
+	create.queue_size[1] = 2;
 	create.features |= 1ULL << 23 | 1ULL << 50;	/* device bits */
 	EXPECT(!ioctl(fd, VIRTIO_LOOPBACK_CREATE, &create));
 	parent_attr(create.index, "name", text, sizeof(text));
@@ -193,23 +229,28 @@ static void test_queue_fds(void)
 
 	vdev_defaults(&create, &config, "fds");
 	EXPECT(!vdev_open(&dev, &create));
+	/*
+	 * The driver's start kicks both queues; from then on it waits, and has
+	 * no use for the cursor queue.
+	 */
+	EXPECT(WAIT_FOR(status_of(&dev).outstanding > 0, 10000));
 #define SET(q, k, c, r) (fds = (struct virtio_loopback_queue_fds){ q, k, c, r }, \
 			 ioctl(dev.session, VIRTIO_LOOPBACK_SET_QUEUE_FDS, &fds))
-	EXPECT(!SET(0, efd, -1, 0));
+	EXPECT(!SET(1, efd, -1, 0));
 	EXPECT(read(efd, &count, 8) == 8 && count == 1);
 	EXPECT_ERRNO(SET(2, efd, -1, 0), EINVAL);
 	EXPECT_ERRNO(SET(~0u, efd, -1, 0), EINVAL);
-	EXPECT_ERRNO(SET(0, efd, -1, 1), EINVAL);
-	EXPECT_ERRNO(SET(0, dev.session, -1, 0), EINVAL);
-	EXPECT_ERRNO(SET(0, efd, dev.memory, 0), EINVAL);
-	EXPECT_ERRNO(SET(0, closed, -1, 0), EBADF);
-	EXPECT_ERRNO(SET(0, efd, closed, 0), EBADF);
-	EXPECT_ERRNO(SET(0, -2, -1, 0), EBADF);
+	EXPECT_ERRNO(SET(1, efd, -1, 1), EINVAL);
+	EXPECT_ERRNO(SET(1, dev.session, -1, 0), EINVAL);
+	EXPECT_ERRNO(SET(1, efd, dev.memory, 0), EINVAL);
+	EXPECT_ERRNO(SET(1, closed, -1, 0), EBADF);
+	EXPECT_ERRNO(SET(1, efd, closed, 0), EBADF);
+	EXPECT_ERRNO(SET(1, -2, -1, 0), EBADF);
 	EXPECT_ERRNO(ioctl(dev.session, VIRTIO_LOOPBACK_SET_QUEUE_FDS,
 			   BAD_POINTER), EFAULT);
 	/* none of the failures has signalled or replaced it */
 	EXPECT_ERRNO(read(efd, &count, 8), EAGAIN);
-	EXPECT(!SET(0, -1, -1, 0));
+	EXPECT(!SET(1, -1, -1, 0));
 	EXPECT_ERRNO(read(efd, &count, 8), EAGAIN);
 	vdev_close(&dev);
 }
@@ -295,6 +336,9 @@ static void test_session_calls(void)
 	/* the driver's first step */
 	EXPECT(poll(&p, 1, 10000) == 1 && p.revents == POLLIN);
 	EXPECT_ERRNO(read(dev.session, BAD_POINTER, sizeof(event)), EFAULT);
+	/* which is not lost by that */
+	EXPECT(read(dev.session, &event, sizeof(event)) == sizeof(event));
+	EXPECT(event.type == VIRTIO_LOOPBACK_EVENT_FEATURES_OK);
 	EXPECT(status_of(&dev).state == VIRTIO_LOOPBACK_STATE_ATTACHED);
 	EXPECT_ERRNO(write(dev.session, &event, sizeof(event)), EINVAL);
 	vdev_close(&dev);
@@ -334,6 +378,8 @@ static void test_session_after_removal(void)
 const struct test argument_tests[] = {
 	{ "version", test_version, 5 },
 	{ "create_invalid", test_create_invalid, 20 },
+	{ "create_read_only", test_create_read_only, 20 },
+	{ "control_poll", test_control_poll, 20 },
 	{ "create_limits", test_create_limits, 20 },
 	{ "names", test_names, 20 },
 	{ "attach", test_attach, 20 },

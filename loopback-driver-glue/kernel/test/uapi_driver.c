@@ -144,6 +144,27 @@ static void draw_one(void)
 	close(card);
 }
 
+/* The smallest queues a GPU may have: the driver waits, but never for good. */
+static void test_small_queues(void)
+{
+	struct dumb d;
+	int card, i;
+
+	vdev_defaults(&create, &config, "small");
+	create.queue_size[0] = 16;
+	create.queue_size[1] = 2;
+	serve_start(&s, &create, true);
+	card = open_card(s.dev.index);
+	/* a table of entries that takes many descriptors in one command */
+	EXPECT(!dumb_create(&d, card, 4096, 4096));
+	dumb_destroy(&d);
+	EXPECT(!dumb_create(&d, card, 1024, 768));
+	EXPECT(!dumb_show(&d, 1024, 768));
+	for (i = 0; i < 50; i++)
+		EXPECT(!dumb_dirty(&d));
+	EXPECT(WAIT_FOR(s.dev.flushes >= 50, 5000));
+}
+
 /* Unbind and bind, several times on one session. */
 static void test_rebind(void)
 {
@@ -442,6 +463,7 @@ static void start_virgl(const char *name)
 	serve_start(&s, &create, true);
 }
 
+#define BOUNCE		0x1000000	/* where the bounce slots begin */
 #define SUBMITS		256
 #define SUBMIT_BYTES	(4 << 20)
 
@@ -450,6 +472,7 @@ static void test_many_submits(void)
 {
 	struct drm_virtgpu_execbuffer exec = { .size = SUBMIT_BYTES };
 	struct virtio_loopback_status st;
+	volatile uint8_t *early;
 	uint8_t *command;
 	char text[16];
 	int card, i;
@@ -460,13 +483,18 @@ static void test_many_submits(void)
 	command = mmap(NULL, SUBMIT_BYTES, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	EXPECT(command != MAP_FAILED);
+	memset(command, 0x5a, SUBMIT_BYTES);
 	exec.command = (uintptr_t)command;
 	s.dev.hold = true;
+	/* looked at before there is anything */
+	early = s.dev.window + BOUNCE + 3000 * 4096;
+	EXPECT(!early[0]);
 	for (i = 0; i < SUBMITS; i++)
 		EXPECT(!ioctl(card, DRM_IOCTL_VIRTGPU_EXECBUFFER, &exec));
 	EXPECT(WAIT_FOR(status_of(&s.dev).outstanding >= SUBMITS, 30000));
 	st = status_of(&s.dev);
 	EXPECT(st.bounce_used >= SUBMITS * (SUBMIT_BYTES / 4096));
+	EXPECT(WAIT_FOR(early[0] == 0x5a && early[4095] == 0x5a, 1000));
 	/* nobody answers: the session's end does */
 	serve_stop(&s);
 	close(s.dev.session);
@@ -481,6 +509,7 @@ const struct test driver_tests[] = {
 	{ "events", test_events, 60 },
 	{ "config_change", test_config_change, 60 },
 	{ "frames", test_frames, 120 },
+	{ "small_queues", test_small_queues, 60 },
 	{ "rebind", test_rebind, 120 },
 	{ "reset_timeout", test_reset_timeout, 60 },
 	{ "reset_in_flight", test_reset_in_flight, 60 },

@@ -321,7 +321,13 @@ static void test_export_invalid(void)
 	for (i = 0; i < 1024; i++)
 		many[i] = (struct virtio_loopback_range){ at, d.size };
 	EXPECT_ERRNO(export_ranges(many, 1024, O_RDWR), EINVAL);
+	/* a page twice */
+	many[0] = (struct virtio_loopback_range){ at, 4 * PAGE };
+	many[1] = (struct virtio_loopback_range){ at + 8 * PAGE, PAGE };
+	many[2] = (struct virtio_loopback_range){ at + 3 * PAGE, PAGE };
+	EXPECT_ERRNO(export_ranges(many, 3, O_RDWR), EINVAL);
 	/* the limit of ranges is usable */
+	many[0] = (struct virtio_loopback_range){ at, d.size };
 	fd = export_ranges(many, 1, O_RDWR);
 	EXPECT(fd >= 0);
 }

@@ -167,7 +167,7 @@ fn edid_decode_finds_nothing_wrong() {
         let path = directory.path().join("edid");
         std::fs::write(&path, edid(&Monitor { width, height, refresh, ..MONITOR })).unwrap();
         let decoded = std::process::Command::new("edid-decode").arg("--check").arg(&path).output();
-        let all = std::env::var_os("DISPLAY_TEST_ALL").is_some();
+        let all = std::env::var_os("NO_TEST_SKIPPED").is_some();
         let decoded = match decoded {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !all => return,
             decoded => decoded.unwrap(),

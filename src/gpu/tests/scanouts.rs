@@ -83,16 +83,13 @@ fn flush_tells_each_scanout_its_damage() {
     fixture.set_scanout(1, 1, rect(50, 20, 30, 30));
     fixture.set_scanout(2, 1, rect(0, 0, 10, 10));
     fixture.display.take();
-    let answer = fixture.control(&flush_request(1, rect(40, 10, 20, 20)));
+    fixture.control(&flush_request(1, rect(40, 10, 20, 20)));
     assert_eq!(
         fixture.display.take(),
         [Call::Flush(0, rect(40, 10, 20, 20)), Call::Flush(1, rect(0, 0, 10, 10))]
     );
-    assert_eq!(answer.completion.flushed.iter().collect::<Vec<_>>(), [0, 1]);
-    assert!(!answer.completion.flushed.contains(2));
     for area in [rect(0, 0, 0, 0), rect(100, 50, 0, 0)] {
-        let answer = fixture.control(&flush_request(1, area));
-        assert!(answer.completion.flushed.is_empty());
+        fixture.control(&flush_request(1, area));
     }
     for area in [rect(0, 0, 101, 50), rect(100, 0, 1, 1), rect(1, 1, u32::MAX, u32::MAX)] {
         assert_eq!(fixture.flush(1, area), RespType::ErrInvalidParameter, "{area:?}");

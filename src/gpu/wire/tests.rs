@@ -360,6 +360,8 @@ fn golden_file_is_what_the_header_says() {
     let header = "/usr/include/linux/virtio_gpu.h";
     let compiler = Process::new("cc").arg("--version").output();
     if compiler.is_err() || !std::path::Path::new(header).exists() {
+        let all = std::env::var_os("NO_TEST_SKIPPED").is_some();
+        assert!(!all, "needs cc and {header}");
         eprintln!("golden.txt not compared with the header: needs cc and {header}");
         return;
     }

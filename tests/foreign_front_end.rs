@@ -1,5 +1,4 @@
-//! Our backend under a front-end that is not ours, and our adapter with a backend that is not ours:
-//! one that behaves as QEMU's does, and hostile ones.
+//! Our backend under a front-end that is not ours: one that does what QEMU's does, and hostile ones.
 
 #[allow(dead_code, reason = "not all of it is used here")]
 mod common;
@@ -238,6 +237,65 @@ fn flushes_come_back_when_they_are_latched_and_other_commands_at_once() {
     answer_updates(&display, 1);
     assert_eq!(returned(&mut gpu), 1);
     drop(gpu);
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn fences_come_back_in_order() {
+    let (display, front_end, mut gpu, id) = latching();
+    submit_flushes(&mut gpu, id, 2);
+    receive_updates(&display, 2);
+    // Nothing is on screen of this one, but its fence comes after those of the flushes. What has no
+    // fence need not wait.
+    let rect = rect(0, 0, 8, 8);
+    gpu.submit_flush(99, rect, true).unwrap();
+    gpu.submit_flush(98, rect, false).unwrap();
+    gpu.control().kick().unwrap();
+    let mut next = || gpu.control().wait(Duration::from_millis(100)).unwrap();
+    assert_eq!(next().map(|unfenced| unfenced.fence), Some(None));
+    assert!(next().is_none());
+    answer_updates(&display, 1);
+    assert_eq!(next().map(|flush| flush.header.unwrap().type_.get()), Some(0x1100));
+    assert!(next().is_none());
+    answer_updates(&display, 1);
+    assert_eq!(next().map(|flush| flush.header.unwrap().type_.get()), Some(0x1100));
+    let fenced = next().unwrap();
+    assert_eq!((fenced.fence, fenced.header.unwrap().type_.get()), (Some(1), 0x1203));
+    drop((gpu, display));
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn a_display_that_takes_nothing_for_a_while_is_shown_all_again() {
+    let (display, front_end, mut gpu, _) = latching();
+    let spec = BufferSpec::new(BufferKind::Classic, 64, 64, Format::B8g8r8a8);
+    let buffer = gpu.create_buffer(spec).unwrap();
+    // Far more than its socket holds, and nothing that it owes an answer to.
+    for shade in 0..100 {
+        buffer.fill(rect(0, 0, 64, 64), 0xff00_0000 | shade).unwrap();
+        gpu.transfer_to_host_2d(buffer.resource_id(), buffer.rect(), 0).unwrap();
+        gpu.update_cursor(0, (7, 8), buffer.resource_id(), (3, 4)).unwrap();
+    }
+    let mut last = 0;
+    // What it was sent before that.
+    loop {
+        match display.receive() {
+            Request::CursorUpdate(_, pixels) => last = pixels[0],
+            Request::MemoryScanout(off, None) => break assert_eq!(off.width, 0),
+            other => panic!("{other:?}"),
+        }
+        // It is back, which shows with the next command.
+        gpu.move_cursor(0, (9, 10)).unwrap();
+    }
+    assert!((0xff00_0000..0xff00_0063).contains(&last), "{last:x}");
+    display.reply(request::MEMORY_SCANOUT, &[]);
+    let Request::MemoryScanout(scanout, None) = display.receive() else { panic!("no scanout") };
+    assert_eq!((scanout.scanout_id, scanout.width, scanout.height), (0, 8, 8));
+    receive_updates(&display, 1);
+    let Request::CursorUpdate(update, pixels) = display.receive() else { panic!("no cursor") };
+    assert_eq!((update.pos.x, pixels[0], pixels[4095]), (9, 0xff00_0063, 0xff00_0063));
+    answer_updates(&display, 1);
+    drop((gpu, display));
     assert_eq!(front_end.close().0, Some(0));
 }
 
@@ -500,6 +558,19 @@ fn requests_the_backend_cannot_serve_leave_it_running() {
     assert_eq!(ask(1, &[]).len(), 8);
     drop((channel, stream));
     assert_eq!(backend.end().0, Some(0));
+}
+
+#[test]
+fn a_question_without_an_answer_ends_the_backend() {
+    let (backend, stream) = BackendProcess::start();
+    let channel = virtio_loopback_gpu::vhost_gpu::Channel::new(stream.try_clone().unwrap());
+    // GET_VRING_BASE of a ring that is not there.
+    channel.send(11, 1, &[[2_u32, 0].as_bytes()], &[]).unwrap();
+    assert!(channel.receive_within(TIMEOUT, |_| 4096).is_err());
+    drop((channel, stream));
+    let (code, said) = backend.end();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("a request of the front-end failed"), "{said}");
 }
 
 #[test]
