@@ -3,7 +3,7 @@
 //! The backend confines itself, when it has what it needs and before it reads the first byte of its
 //! front-end. So it works stand-alone, too, and its executable may lie where only root can read.
 //! Whoever takes the process over afterwards has its descriptors, its memory and the system calls of
-//! [`system_calls`]: no file system, no network, no other process. See `docs/threat-model.md`.
+//! `system_calls`: no file system, no network, no other process. See `docs/threat-model.md`.
 //!
 //! Several layers refuse most things: the user, Landlock, seccomp. A kernel that lacks one is
 //! tolerated (not by [`Mode::Strict`]); a layer that fails on a kernel that has it is an error.

@@ -48,8 +48,11 @@ pub(super) fn let_go() -> io::Result<()> {
     std::env::set_current_dir("/")?;
     if io::stderr().is_terminal() {
         let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let terminal = rustix::fs::open("/proc/self/fd/2", flags, Mode::empty())?;
-        rustix::stdio::dup2_stderr(terminal)?;
+        match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+            Ok(terminal) => rustix::stdio::dup2_stderr(terminal)?,
+            // It belongs to somebody else, as under `sudo -u`: only who has it open may use it.
+            Err(errno) => log::info!("sandbox: the terminal stays readable ({errno})"),
+        }
     }
     Ok(())
 }

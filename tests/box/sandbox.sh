@@ -18,7 +18,7 @@ for set in CapInh CapPrm CapEff CapBnd CapAmb; do
 done
 # Sockets, the window, eventfds; neither the control nor the session file.
 others=$(find "/proc/$backend/fd" -type l -printf '%l\n' |
-    grep -vE '^(socket:|anon_inode:\[event|anon_inode:.*virtio.loopback|/memfd:|/dev/null|/tmp/sandbox.log)' || true)
+    grep -vE '^(socket:|anon_inode:\[event|/\[virtio-loopback-memory\]|/memfd:|/dev/null|/tmp/sandbox.log)' || true)
 expect "other files" "$others" ""
 landlock=$(virtio-loopback-gpu ctl --name sandbox status --json |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["sandbox"]["landlock_abi"] or 0)')
