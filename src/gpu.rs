@@ -153,7 +153,15 @@ impl Gpu {
         self.serve(chain, |gpu, request| {
             let type_ = request.header().type_.get();
             match Command::from_raw(type_) {
-                Some(command) => gpu.control_command(command, request, display),
+                Some(command) => match gpu.control_command(command, request, display) {
+                    // A later command has taken it away, before this one is executed again.
+                    Err(CommandError::NoResource(_) | CommandError::NoBacking(_))
+                        if gpu.repeating =>
+                    {
+                        Ok(Outcome::Done)
+                    }
+                    result => result,
+                },
                 None => Err(CommandError::UnknownType(type_)),
             }
         })

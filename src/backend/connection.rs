@@ -102,8 +102,8 @@ impl Connection {
                 let fd = fd.ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))?;
                 return Ok(Message::DisplaySocket(fd.into()));
             }
-            number @ (SET_STATE | RESTORE_MEMORY | SET_REPEATED) => {
-                return self.receive_restoration(number);
+            SET_STATE | RESTORE_MEMORY | SET_REPEATED => {
+                return self.receive_restoration(request);
             }
             _ => {}
         }

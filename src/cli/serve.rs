@@ -147,6 +147,7 @@ fn status(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         backend_pid: shared.backend_id,
+        backend_restarts: shared.restarts,
         sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),

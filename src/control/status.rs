@@ -16,6 +16,8 @@ pub struct Status {
     pub pid: u32,
     /// Process id of the GPU backend, if it is a child.
     pub backend_pid: Option<u32>,
+    /// Times the backend was replaced, or came back.
+    pub backend_restarts: u64,
     /// How the backend is confined, if it is a child.
     pub sandbox: Option<SandboxStatus>,
     /// Where the driver is.

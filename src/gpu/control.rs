@@ -86,7 +86,7 @@ impl Gpu {
         display: &mut dyn Display,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
-        self.forgive_repeated(self.resources.get(id).map(|_| ()))?;
+        self.resources.get(id)?;
         self.remove_resource(id, display);
         Ok(Outcome::Done)
     }
@@ -116,16 +116,6 @@ impl Gpu {
                 same
             }
             _ => false,
-        }
-    }
-
-    /// What may go wrong only because the command has been executed before is no failure then.
-    fn forgive_repeated(&self, result: Result<(), CommandError>) -> Result<(), CommandError> {
-        match result {
-            Err(CommandError::NoResource(_) | CommandError::NoBacking(_)) if self.repeating => {
-                Ok(())
-            }
-            other => other,
         }
     }
 
@@ -163,8 +153,7 @@ impl Gpu {
         display: &mut dyn Display,
     ) -> CommandResult {
         let id = request.body::<ResourceRequest>()?.resource_id.get();
-        let detached = self.detach(id, display);
-        self.forgive_repeated(detached)?;
+        self.detach(id, display)?;
         Ok(Outcome::Done)
     }
 
@@ -315,12 +304,7 @@ impl Gpu {
         let body: ResourceFlush = request.body()?;
         let (id, rect) = (body.resource_id.get(), Rect::from(body.r));
         // A blob has no width and height of its own: what of the rectangle is shown is flushed.
-        let resource = match self.resources.get(id) {
-            // It has gone since.
-            Err(_) if self.repeating => return Ok(Outcome::Done),
-            resource => resource?,
-        };
-        if let Kind::Image(image) = &resource.kind
+        if let Kind::Image(image) = &self.resources.get(id)?.kind
             && !rect.fits(image.width, image.height)
         {
             return Err(CommandError::OutOfRange("rectangle"));

@@ -126,6 +126,8 @@ fn what_is_executed_again_changes_nothing() {
     assert_eq!(fixture.unref(7), OK);
     assert_eq!(fixture.resource(Command::ResourceDetachBacking, 7), OK);
     assert_eq!(fixture.run(flush_request(7, rect(0, 0, 1, 1)).as_bytes()), OK);
+    assert_eq!(fixture.transfer(7, rect(0, 0, 1, 1), 0), OK);
+    assert_eq!(fixture.set_scanout(0, 7, rect(0, 0, 1, 1)), OK);
     assert_eq!(fixture.contents(), contents);
     // Another one with the same number, which comes later in the same commands.
     assert_eq!(fixture.create_2d(1, BGRX, 8, 8), OK);
