@@ -45,9 +45,10 @@ pub struct DisplayClient {
     shown: [bool; MAX_SCANOUTS],
     /// The front-end hangs: it is told nothing until it answers again.
     stalled: bool,
-    /// Files the front-end has mapped, by their number there, as long as a resource has them.
     /// What is to be seen of the driver's cursors, by scanout.
     cursors: HashMap<u32, Cursor>,
+    /// Files the front-end has mapped or keeps, by their number there, as long as a resource has
+    /// them.
     files: HashMap<u64, Weak<File>>,
     /// Rows on their way into an `UPDATE`.
     rows: Vec<u8>,
