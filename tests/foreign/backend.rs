@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use virtio_loopback_gpu::vhost_gpu::Channel;
 use zerocopy::IntoBytes;
 
-/// Features of a 2D device on rings of virtio 1, and of vhost-user.
-const FEATURES: u64 = 1 << 32 | 1 << 30 | 1 << 1;
+/// Features of a 2D device on rings of virtio 1 with indirect descriptors, and of vhost-user.
+const FEATURES: u64 = 1 << 32 | 1 << 30 | 1 << 28 | 1 << 1;
 /// MQ, REPLY_ACK, CONFIG, RESET_DEVICE.
 const PROTOCOL: u64 = 1 << 0 | 1 << 3 | 1 << 9 | RESET_DEVICE;
 const RESET_DEVICE: u64 = 1 << 13;
