@@ -4,6 +4,8 @@ mod backend;
 mod ctl;
 mod demo;
 mod fd;
+mod keep;
+mod keeper;
 mod output;
 mod run;
 mod sandbox;
@@ -59,6 +61,9 @@ enum Command {
     Ctl(ctl::Options),
     /// The GPU backend: a vhost-user back-end program that follows QEMU's protocol.
     Backend(backend::Options),
+    /// Holds the descriptors of a device that was made with `run --keep`.
+    #[command(hide = true)]
+    Keeper(keeper::Options),
 }
 
 /// Runs the command of the command line.
@@ -73,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Ctl(options) => ctl::run(&options),
         Command::Backend(options) => backend::run(options),
+        Command::Keeper(options) => keeper::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,7 +98,7 @@ impl Cli {
         let device = match &self.command {
             Command::Run(options) => options.device(),
             Command::Demo(options) => options.device(),
-            Command::Ctl(_) | Command::Backend(_) => return Ok(self),
+            Command::Ctl(_) | Command::Backend(_) | Command::Keeper(_) => return Ok(self),
         };
         let text = if device.scanouts.len() > MAX_SCANOUTS {
             format!("a device has at most {MAX_SCANOUTS} scanouts")

@@ -22,9 +22,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, quit, screenshot, status};
+pub use client::{ClientError, detach, quit, screenshot, status};
 pub use server::{ControlServer, ServerError};
-pub use status::{SandboxStatus, ScanoutStatus, Status};
+pub use status::{KeepStatus, SandboxStatus, ScanoutStatus, Status};
 
 /// Largest line of a request or an answer, in bytes.
 const MAX_LINE: u64 = 256 * 1024;
@@ -44,6 +44,8 @@ pub enum Request {
     },
     /// Remove the device and end.
     Quit,
+    /// End, but leave the device to the next adapter of this name, as long as it is kept.
+    Detach,
 }
 
 /// What the device answers.
@@ -57,7 +59,8 @@ pub enum Answer {
         /// Bytes.
         length: u64,
     },
-    /// To [`Request::Quit`]. The connection stays until the device is gone and its name is free.
+    /// To [`Request::Quit`] and [`Request::Detach`]. The connection stays until the adapter has
+    /// ended and the name is free.
     Done,
     /// The request failed.
     Error {
@@ -93,6 +96,12 @@ fn directory() -> PathBuf {
 /// Path of a device's control socket.
 fn socket_path(name: &str) -> PathBuf {
     directory().join(format!("{name}.sock"))
+}
+
+/// Path of the socket of the process that keeps a device.
+#[must_use]
+pub fn keeper_path(name: &str) -> PathBuf {
+    directory().join(format!("{name}.keep"))
 }
 
 /// Makes the directory, and makes sure that it is ours and nobody else may enter.

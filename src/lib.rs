@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod backend;
 pub mod control;
 pub mod driver;
+pub mod fd_store;
 pub mod features;
 mod file_size;
 pub mod gpu;

@@ -30,7 +30,7 @@ mod user;
 use std::fmt;
 use std::io;
 
-pub use privileges::limit_adapter;
+pub use privileges::{limit_adapter, limit_keeper};
 pub use process::close_inherited;
 pub use status::Confinement;
 pub use user::{User, UserError};

@@ -189,12 +189,14 @@ struct vlb_account {
  * @stale_faults: of these, outside any mapping
  * @filtered: values of responses that were cut or put right
  * @reset_timeouts: resets that went on without an acknowledgement
+ * @driver_starts: times a driver has set DRIVER_OK
  */
 struct vlb_stats {
 	atomic64_t faults;
 	atomic64_t stale_faults;
 	atomic64_t filtered;
 	atomic64_t reset_timeouts;
+	atomic64_t driver_starts;
 };
 
 /**

@@ -305,6 +305,7 @@ long vlb_session_status(struct vlb_device *dev, void __user *user)
 		.keep_ms = dev->keep_ms,
 		.bounce_max = (u64)dev->bounce.cap << PAGE_SHIFT,
 		.exported_pages = atomic64_read(&dev->exports->pages),
+		.driver_starts = atomic64_read(&dev->stats.driver_starts),
 	};
 
 	if (status.driver_status & VIRTIO_CONFIG_S_FEATURES_OK)

@@ -103,6 +103,7 @@ static void vlb_set_status(struct virtio_device *vdev, u8 status)
 		post_simple(dev, VIRTIO_LOOPBACK_EVENT_FEATURES_OK,
 			    vdev->features);
 	if (fresh & VIRTIO_CONFIG_S_DRIVER_OK) {
+		atomic64_inc(&dev->stats.driver_starts);
 		go_live(dev);
 		post_simple(dev, VIRTIO_LOOPBACK_EVENT_DRIVER_OK,
 			    vdev->features);

@@ -165,7 +165,8 @@ struct virtio_loopback_config_set {
  * @keep_ms: as CREATE set it
  * @bounce_max: bytes that bounce slots may take
  * @exported_pages: pages that dma-bufs hold
- * @reserved: 0
+ * @driver_starts: times a driver has set DRIVER_OK: whether the one that runs is
+ *	the one that an earlier session knew
  */
 struct virtio_loopback_status {
 	__u32 driver_status;
@@ -187,7 +188,7 @@ struct virtio_loopback_status {
 	__u32 keep_ms;
 	__u64 bounce_max;
 	__u64 exported_pages;
-	__u64 reserved;
+	__u64 driver_starts;
 };
 
 /* enum for virtio_loopback_outstanding.action */

@@ -6,5 +6,7 @@
 
 mod transport;
 mod virtio_loopback;
-pub use transport::{DeviceConfig, Event, MemoryWindow, QueueInfo, Transport, TransportError};
+pub use transport::{
+    DeviceConfig, DriverStarts, Event, MemoryWindow, QueueInfo, Transport, TransportError,
+};
 pub use virtio_loopback::{VirtioLoopback, export_dmabuf};

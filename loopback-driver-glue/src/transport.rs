@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
 /// What a device offers to its driver when it is created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceConfig {
     /// Name of the device, unique on the machine.
     pub name: String,
@@ -22,6 +23,9 @@ pub struct DeviceConfig {
     pub queue_sizes: Vec<u16>,
     /// Initial configuration space.
     pub config: Vec<u8>,
+    /// Milliseconds for which the device waits for another process when the one that serves it is
+    /// gone; 0: it is removed then.
+    pub keep_ms: u32,
 }
 
 /// A step of the driver. The adapter follows these; it never polls the driver's state.
@@ -72,6 +76,15 @@ pub struct QueueInfo {
     pub used: u64,
 }
 
+/// How often a driver has started to use the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverStarts {
+    /// Times it has set DRIVER_OK since the device was made.
+    pub count: u64,
+    /// Whether one runs now.
+    pub runs: bool,
+}
+
 /// The one memory region that holds all the driver shows: address A of the driver is byte A of `fd`.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryWindow<'a> {
@@ -103,6 +116,9 @@ pub enum TransportError {
         /// The name asked for.
         name: String,
     },
+    /// A device cannot be gone on with.
+    #[error("the device is no longer kept, or somebody else serves it")]
+    NotKept,
     /// Module and program do not understand each other.
     #[error("the loaded module speaks version {found} of its interface, this program {expected}")]
     Version {
@@ -149,6 +165,12 @@ pub trait Transport: AsFd + fmt::Debug + Send {
     fn set_config(&mut self, offset: u32, data: &[u8]) -> Result<(), TransportError>;
     /// Directory of the device's parent in sysfs, for transports of a kernel driver.
     fn sysfs_path(&self) -> Option<PathBuf>;
+    /// What keeps the device while nobody serves it, if anything does: it is removed when the last
+    /// copy of this descriptor is closed.
+    fn keepsake(&self) -> Option<BorrowedFd<'_>>;
+    /// How often a driver has started. Who serves the device after somebody else learns from it
+    /// whether the driver is the one that had to do with that one.
+    fn driver_starts(&self) -> Result<DriverStarts, TransportError>;
     /// Figures for the status page, as (name, value).
     fn figures(&self) -> Result<Vec<(&'static str, u64)>, TransportError>;
 }

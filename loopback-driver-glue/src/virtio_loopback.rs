@@ -12,7 +12,9 @@ use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::transport::{DeviceConfig, Event, MemoryWindow, QueueInfo, Transport, TransportError};
+use crate::transport::{
+    DeviceConfig, DriverStarts, Event, MemoryWindow, QueueInfo, Transport, TransportError,
+};
 
 /// The module's control device.
 const DEVICE_NODE: &str = "/dev/virtio-loopback";
@@ -29,7 +31,7 @@ const RESET_TIMEOUT_MS: u32 = 1000;
 pub struct VirtioLoopback {
     memory: OwnedFd,
     session: OwnedFd,
-    _control: File,
+    control: OwnedFd,
     index: u32,
 }
 
@@ -48,11 +50,33 @@ impl VirtioLoopback {
                 _ => TransportError::Io { what: "creating the loopback device", source },
             }
         })?;
-        let session = ioctl::attach(&control).map_err(io_error("attaching to the device"))?;
+        Self::attach(control.into(), create.index)
+    }
+
+    /// Goes on with a device whose last session is gone and which is still kept, by its control file.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::NotKept`] when it is too late, or when somebody serves the device.
+    pub fn adopt(control: OwnedFd) -> Result<Self, TransportError> {
+        let status = ioctl::status(&control).map_err(io_error("asking for the kept device"))?;
+        if !matches!(status.state, abi::state::KEPT | abi::state::WAITING) {
+            return Err(TransportError::NotKept);
+        }
+        Self::attach(control, status.index)
+    }
+
+    fn attach(control: OwnedFd, index: u32) -> Result<Self, TransportError> {
+        let session = ioctl::attach(&control).map_err(|source| {
+            match source.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::NOTCONN | Errno::BUSY) => TransportError::NotKept,
+                _ => TransportError::Io { what: "attaching to the device", source },
+            }
+        })?;
         rustix::fs::fcntl_setfl(&session, rustix::fs::OFlags::NONBLOCK)
             .map_err(|errno| io_error("setting up the session")(errno.into()))?;
         let memory = ioctl::get_mem_fd(&session).map_err(io_error("getting the memory window"))?;
-        Ok(Self { memory, session, _control: control, index: create.index })
+        Ok(Self { memory, session, control, index })
     }
 }
 
@@ -150,6 +174,16 @@ impl Transport for VirtioLoopback {
         Some(PathBuf::from(format!("/sys/devices/platform/virtio-loopback.{}", self.index)))
     }
 
+    fn keepsake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.control.as_fd())
+    }
+
+    fn driver_starts(&self) -> Result<DriverStarts, TransportError> {
+        let status = ioctl::status(&self.session).map_err(io_error("asking for the status"))?;
+        let runs = status.driver_status & abi::DRIVER_OK != 0;
+        Ok(DriverStarts { count: status.driver_starts, runs })
+    }
+
     fn figures(&self) -> Result<Vec<(&'static str, u64)>, TransportError> {
         let status = ioctl::status(&self.session).map_err(io_error("asking for the status"))?;
         Ok(vec![
@@ -169,6 +203,7 @@ impl Transport for VirtioLoopback {
             ("filtered_values", status.filtered_values),
             ("events_dropped", status.events_dropped),
             ("reset_timeouts", status.reset_timeouts),
+            ("driver_starts", status.driver_starts),
         ])
     }
 }
@@ -190,6 +225,7 @@ fn create_argument(config: &DeviceConfig) -> Result<abi::Create, TransportError>
     create.features = config.features;
     create.window_size = WINDOW_SIZE;
     create.reset_timeout_ms = RESET_TIMEOUT_MS;
+    create.keep_ms = config.keep_ms;
     let invalid = || io_error("creating the loopback device")(io::ErrorKind::InvalidInput.into());
     let sizes = create.queue_size.get_mut(..config.queue_sizes.len()).ok_or_else(invalid)?;
     sizes.copy_from_slice(&config.queue_sizes);

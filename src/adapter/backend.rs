@@ -1,7 +1,7 @@
 //! One backend: its process, the connection to it, and the display socket.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -82,7 +82,8 @@ impl Backend {
     /// Has the backend go on from what an earlier one has left, and leave its own there.
     pub fn hand_over(&mut self, kept: &Mutex<Kept>) -> Result<(), FrontEndError> {
         let kept = lock(kept);
-        self.front_end.set_state(kept.state())?;
+        let state = kept.state_for_backend()?;
+        self.front_end.set_state(state.as_fd())?;
         for (buffer, file) in kept.pixels() {
             self.front_end.restore_memory(buffer, file)?;
         }

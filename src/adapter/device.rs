@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
@@ -18,6 +19,7 @@ use super::backend_process::{BackendChoice, BackendProcessError};
 use super::display_server::DisplayServerError;
 use super::event_loop::{self, Announcement, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
+use super::keep::{self, Inherited, Keep};
 use super::kept::Kept;
 use super::modes::Modes;
 use super::restarts::{RestartPolicy, Restarts};
@@ -42,6 +44,8 @@ pub struct Options {
     pub backend: BackendChoice,
     /// How often a child that fails is replaced.
     pub restarts: RestartPolicy,
+    /// For how long the device waits for another adapter when this one dies; 0: it is removed then.
+    pub keep: Duration,
 }
 
 /// Why a device cannot be, or has ended.
@@ -134,6 +138,14 @@ pub struct Shared {
     pub driver_features: u64,
     /// Device nodes, once the driver that runs has made them.
     pub nodes: Option<Vec<PathBuf>>,
+    /// Another adapter had the driver's buffers before: they are held until they are offered again.
+    pub(super) held: bool,
+    /// What a child backend leaves for the next one, and who keeps it.
+    pub kept: Option<Arc<Mutex<Kept>>>,
+    /// For how long it stays without an adapter.
+    pub keep: Duration,
+    /// The device shall stay when this adapter ends.
+    leave: bool,
 }
 
 impl Shared {
@@ -143,6 +155,12 @@ impl Shared {
         self.driver_features = 0;
         self.nodes = None;
         self.stale = true;
+    }
+
+    /// Has the device stay when this adapter ends. False: nobody would keep it.
+    pub fn leave_device(&mut self) -> bool {
+        self.leave = self.kept.is_some() && !self.keep.is_zero();
+        self.leave
     }
 
     /// Buffers of the driver that the backend has, all queues.
@@ -205,8 +223,9 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Starts the backend, creates the device with `create` and connects the two. `shared` tells
-    /// other threads how far it is. The device ends when `stop` is readable, whatever it does then.
+    /// Starts the backend, creates the device with `create` and connects the two; with `keep`, goes
+    /// on with a device that an earlier adapter has left there. `shared` tells other threads how far
+    /// it is. The device ends when `stop` is readable, whatever it does then.
     ///
     /// # Errors
     ///
@@ -216,11 +235,16 @@ impl Adapter {
         display: DisplayHandle,
         shared: Arc<Mutex<Shared>>,
         stop: OwnedFd,
+        keep: Option<Keep>,
         create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
-        let kept = match &options.backend {
-            BackendChoice::Child { .. } => Some(Arc::new(Mutex::new(Kept::new()?))),
-            BackendChoice::Socket(_) => None,
+        let (mut kept, inherited) = match (&options.backend, keep) {
+            (BackendChoice::Socket(_), _) => (None, None),
+            (BackendChoice::Child { .. }, None) => (Some(Kept::new(None)?), None),
+            (BackendChoice::Child { .. }, Some(keep)) => {
+                let (kept, inherited) = keep.open()?;
+                (Some(kept), inherited)
+            }
         };
         let mut backend =
             Backend::connect(&options.backend, &stop, |id| lock(&shared).backend_id = id)?;
@@ -234,8 +258,15 @@ impl Adapter {
             config => config?,
         };
         log::info!("device: offers {}", Features(config.features));
-        let transport = create(&config)?;
+        let held = inherited.as_ref().is_some_and(|inherited| inherited.is(&config));
+        let keep_time = match &inherited {
+            Some(inherited) if held => inherited.keep(),
+            _ => options.keep,
+        };
+        let transport = plug(&config, inherited, kept.as_mut(), create)?;
+        let kept = kept.map(|kept| Arc::new(Mutex::new(kept)));
         if let Some(kept) = &kept {
+            keep::watch(kept)?;
             backend.hand_over(kept)?;
             backend.front_end.watch()?;
         }
@@ -244,6 +275,9 @@ impl Adapter {
             let mut shared = lock(&shared);
             shared.transport = Some(transport);
             shared.state = State::Waiting;
+            shared.held = held;
+            shared.kept = kept.clone();
+            shared.keep = keep_time;
         }
         let restarts = Restarts::new(options.restarts);
         let options = options.clone();
@@ -286,10 +320,51 @@ impl Drop for Adapter {
         drop(self.backend.take());
         // Keeps the last picture, as long as its memory is there.
         self.display.source_lost();
+        let (transport, leave) = {
+            let mut shared = lock(&self.shared);
+            shared.kept = None;
+            (shared.transport.take(), shared.leave)
+        };
+        if let Some(kept) = self.kept.take().filter(|_| !leave) {
+            lock(&kept).forget();
+        }
         // The module answers the driver from here on. Removing the device may take a moment.
-        let transport = lock(&self.shared).transport.take();
         drop(transport);
     }
+}
+
+/// The device: one that was left, if it is what is wanted, else a new one.
+fn plug(
+    config: &DeviceConfig,
+    inherited: Option<Inherited>,
+    kept: Option<&mut Kept>,
+    create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+) -> Result<Box<dyn Transport>, AdapterError> {
+    let Some(kept) = kept else { return Ok(create(config)?) };
+    match inherited {
+        Some(inherited) if inherited.is(config) => {
+            let Inherited { transport, keepsake, record, continues, .. } = inherited;
+            kept.keep_same_device(keepsake, record);
+            if !continues {
+                kept.clear()?;
+            }
+            return Ok(transport);
+        }
+        Some(inherited) => {
+            log::warn!("the device that was kept is not what is asked for now, and is replaced");
+            drop(inherited);
+            kept.forget_device();
+            kept.clear()?;
+        }
+        None => {}
+    }
+    let transport = create(config)?;
+    if config.keep_ms != 0
+        && let Some(keepsake) = transport.keepsake()
+    {
+        kept.keep_device(keepsake.try_clone_to_owned()?, config)?;
+    }
+    Ok(transport)
 }
 
 /// What the driver is offered of a backend's features. vhost-device-gpu offers blobs and contexts
@@ -329,5 +404,6 @@ pub(super) fn device_config(
         features: offered(options, front_end.features()) | 1 << VIRTIO_F_ACCESS_PLATFORM,
         queue_sizes: QUEUE_SIZES.to_vec(),
         config: config.as_bytes().to_vec(),
+        keep_ms: u32::try_from(options.keep.as_millis()).unwrap_or(u32::MAX),
     })
 }

@@ -206,9 +206,9 @@ fn follow(
         match event {
             Event::FeaturesOk { features } => lock(shared).driver_features = features,
             Event::DriverOk { features } => {
-                lock(shared).driver_features = features;
+                let held = driver_started(shared, features)?;
                 let started = match front_end.as_deref_mut() {
-                    Some(front_end) => start_backend(shared, front_end, false),
+                    Some(front_end) => start_backend(shared, front_end, held),
                     None => Ok(()),
                 };
                 // So that the next backend starts them if this one failed.
@@ -225,6 +225,21 @@ fn follow(
         }
     }
     Ok(())
+}
+
+/// Notes that a driver runs. True: buffers of it are held that another adapter had.
+fn driver_started(shared: &Mutex<Shared>, features: u64) -> Result<bool, EventLoopError> {
+    let (kept, count, held) = {
+        let mut shared = lock(shared);
+        shared.driver_features = features;
+        let count = shared.transport()?.driver_starts()?.count;
+        (shared.kept.clone(), count, std::mem::take(&mut shared.held))
+    };
+    // Whoever has this lock may be starting a process.
+    if let Some(kept) = kept {
+        lock(&kept).driver_started(count)?;
+    }
+    Ok(held)
 }
 
 fn log_step(event: &Event) {

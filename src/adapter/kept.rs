@@ -1,31 +1,97 @@
-//! What a backend leaves for the one that takes its place.
+//! What a backend leaves for the one that takes its place, and an adapter for the next one.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
+use loopback_driver_glue::DeviceConfig;
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use super::record::Record;
+use super::restarts::{RestartPolicy, Restarts};
+use crate::fd_store::{FdStore, Place, StoreError};
 use crate::gpu::{Limits, StateFile};
+use crate::one_line;
 
 /// Files of pixels that are kept: as many as one of our backends has.
-const MAX_FILES: usize = 512;
+pub(super) const MAX_FILES: usize = 512;
+
+/// Names in the store of what keeps the device, of the record, of the state, and how those of pixels
+/// begin.
+pub(super) const DEVICE: &str = "device";
+pub(super) const RECORD: &str = "record";
+pub(super) const STATE: &str = "state";
+pub(super) const PIXELS: &str = "pixels-";
 
 /// The state file and the pixels of classic resources. The adapter looks into neither.
+///
+/// With a store, copies of all of it are there, so that it outlives this process, and so does the
+/// device.
 #[derive(Debug)]
 pub struct Kept {
     state: File,
     pixels: HashMap<u64, OwnedFd>,
+    device: Option<KeptDevice>,
+    store: Option<FdStore>,
+    /// Stores so far.
+    stores: u64,
+    restarts: Restarts,
+}
+
+#[derive(Debug)]
+struct KeptDevice {
+    keepsake: OwnedFd,
+    record: Record,
 }
 
 impl Kept {
     /// Nothing is kept yet.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { state: StateFile::create(&Limits::default())?, pixels: HashMap::new() })
+    pub fn new(store: Option<FdStore>) -> io::Result<Self> {
+        let state = StateFile::create(&Limits::default())?;
+        Ok(Self::with(state, HashMap::new(), store))
     }
 
-    /// Forgets everything. No backend may have the state file.
+    /// What another adapter has left in `store`, which still has it.
+    pub(super) fn with(
+        state: File,
+        pixels: HashMap<u64, OwnedFd>,
+        store: Option<FdStore>,
+    ) -> Self {
+        let restarts = Restarts::new(RestartPolicy::default());
+        Self { state, pixels, device: None, store, stores: 0, restarts }
+    }
+
+    /// Keeps a device: a copy of what keeps it, and what the next adapter must know of it.
+    pub fn keep_device(&mut self, keepsake: OwnedFd, config: &DeviceConfig) -> io::Result<()> {
+        let record = Record::create(config)?;
+        self.device = Some(KeptDevice { keepsake, record });
+        self.tell(Self::put_all);
+        Ok(())
+    }
+
+    /// Goes on keeping a device that the store has already.
+    pub fn keep_same_device(&mut self, keepsake: OwnedFd, record: Record) {
+        self.device = Some(KeptDevice { keepsake, record });
+    }
+
+    /// A driver has started, for the `count`th time. Called before the backend learns of it.
+    pub fn driver_started(&self, count: u64) -> io::Result<()> {
+        match &self.device {
+            Some(device) => device.record.set_start(count),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets what backends have left. No backend may have the state file.
     pub fn clear(&mut self) -> io::Result<()> {
-        *self = Self::new()?;
+        self.state = StateFile::create(&Limits::default())?;
+        let buffers: Vec<u64> = self.pixels.drain().map(|(buffer, _)| buffer).collect();
+        for buffer in buffers {
+            self.tell(|_, store| store.remove(&pixels_name(buffer)));
+        }
+        self.tell(|kept, store| store.put(STATE, kept.state.as_fd()));
         Ok(())
     }
 
@@ -33,23 +99,125 @@ impl Kept {
     pub fn keep(&mut self, buffer: u64, file: OwnedFd) {
         if self.pixels.len() < MAX_FILES || self.pixels.contains_key(&buffer) {
             self.pixels.insert(buffer, file);
+            self.tell(|kept, store| match kept.pixels.get(&buffer) {
+                Some(file) => store.put(&pixels_name(buffer), file.as_fd()),
+                None => Ok(()),
+            });
         }
     }
 
     /// Lets go of a file.
     pub fn release(&mut self, buffer: u64) {
-        self.pixels.remove(&buffer);
+        if self.pixels.remove(&buffer).is_some() {
+            self.tell(|_, store| store.remove(&pixels_name(buffer)));
+        }
     }
 
-    /// The state file.
-    pub fn state(&self) -> BorrowedFd<'_> {
-        self.state.as_fd()
+    /// The state file, for a backend. It is locked as long as that backend has it, mapped or open: so
+    /// another adapter knows when the backend is gone.
+    pub fn state_for_backend(&self) -> io::Result<OwnedFd> {
+        if self.store.is_none() {
+            return self.state.as_fd().try_clone_to_owned();
+        }
+        let own = reopen(&self.state)?;
+        flock(&own, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(own)
     }
 
     /// The files of pixels by name.
     pub fn pixels(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         self.pixels.iter().map(|(&buffer, file)| (buffer, file.as_fd()))
     }
+
+    /// Who keeps the device: the place, and the keeper's process id.
+    pub fn keeper(&self) -> Option<(&Place, Option<u32>)> {
+        self.store.as_ref().map(|store| (store.place(), store.keeper_id()))
+    }
+
+    /// What hangs up when the present store is gone, if that can be said of it, and which one it is.
+    pub fn store_end(&self) -> Option<(u64, OwnedFd)> {
+        let end = self.store.as_ref()?.end().ok().flatten()?;
+        Some((self.stores, end))
+    }
+
+    /// The store numbered `number` is gone: another one takes its place, unless that has happened.
+    pub fn mend_store(&mut self, number: u64) {
+        if self.store.is_some() && self.stores == number {
+            log::warn!("the process that keeps the device is gone; another one takes its place");
+            self.store_again();
+        }
+    }
+
+    /// The device is about to be removed for good: nothing of it is kept any longer.
+    pub fn forget(&mut self) {
+        self.forget_device();
+        if let Some(mut store) = self.store.take() {
+            store.close();
+        }
+    }
+
+    /// The device is about to be removed. There may be another one.
+    pub fn forget_device(&mut self) {
+        self.device = None;
+        let Some(store) = &self.store else { return };
+        let buffers = self.pixels.keys().map(|buffer| pixels_name(*buffer));
+        let names = [DEVICE, RECORD, STATE].map(str::to_owned);
+        let forgotten = names.into_iter().chain(buffers).try_for_each(|name| store.remove(&name));
+        // Only then the device is gone when its transport is dropped.
+        if let Err(error) = forgotten.and_then(|()| store.wait()) {
+            log::warn!("{}; it may keep the device a while longer", one_line(&error));
+        }
+    }
+
+    /// Puts everything into the store.
+    fn put_all(&self, store: &FdStore) -> Result<(), StoreError> {
+        if let Some(KeptDevice { keepsake, record }) = &self.device {
+            store.put(DEVICE, keepsake.as_fd())?;
+            store.put(RECORD, record.as_file())?;
+        }
+        store.put(STATE, self.state.as_fd())?;
+        self.pixels().try_for_each(|(buffer, file)| store.put(&pixels_name(buffer), file))
+    }
+
+    /// Tells the store something. In place of one that cannot be told there will be another.
+    fn tell(&mut self, tell: impl Fn(&Self, &FdStore) -> Result<(), StoreError>) {
+        let Some(store) = &self.store else { return };
+        if let Err(error) = tell(self, store) {
+            log::warn!("{}; another one takes its place", one_line(&error));
+            self.store_again();
+        }
+    }
+
+    /// Puts everything into another store in place of one that is gone, unless that happens too
+    /// often.
+    fn store_again(&mut self) {
+        let Some(mut store) = self.store.take() else { return };
+        self.stores += 1;
+        let delay = self.restarts.next(Instant::now());
+        let again = match delay {
+            Some(_) => store.start_again().and_then(|()| self.put_all(&store)),
+            None => Err(StoreError::Silent),
+        };
+        match again {
+            Ok(()) => self.store = Some(store),
+            Err(error) => {
+                let error = one_line(&error);
+                log::warn!("{error}; if this process dies, the device is removed");
+            }
+        }
+    }
+}
+
+fn pixels_name(buffer: u64) -> String {
+    format!("{PIXELS}{buffer}")
+}
+
+/// The same file as somebody else would open it, with locks of its own.
+fn reopen(file: &File) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
 }
 
 #[cfg(test)]
@@ -70,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_backend_has_only_so_many_files_kept() {
-        let mut kept = Kept::new().unwrap();
+        let mut kept = Kept::new(None).unwrap();
         for buffer in 1..=600 {
             kept.keep(buffer, file(buffer));
         }

@@ -36,6 +36,9 @@ enum Command {
     },
     /// Remove the device and end its adapter.
     Quit,
+    /// End the adapter of a device made with `run --keep`. The card stays, and the next `run` with
+    /// its name goes on with it.
+    Detach,
 }
 
 /// Runs one request.
@@ -49,6 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         Command::Screenshot { path, scanout } => control::screenshot(name, *scanout, path)?,
         Command::Quit => control::quit(name)?,
+        Command::Detach => control::detach(name)?,
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use virtio_loopback_gpu::driver::{self, BufferKind, Driver, DriverError, GpuDriv
 use virtio_loopback_gpu::gpu::wire::feature;
 
 use super::DeviceOptions;
+use super::keep::KeepOptions;
 use super::output;
 use super::run::Announce;
 use super::serve::serve;
@@ -85,7 +86,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let ending = Arc::new(AtomicBool::new(false));
     let mut player = None;
-    let served = serve(&options.device, create, None, ready, |display, stopper| {
+    let served = serve(&options.device, &KeepOptions::default(), create, None, ready, |display, stopper| {
         let driver = made.take().context("there is no device")?;
         player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
         Ok(())

@@ -1,10 +1,13 @@
 //! File descriptors that whoever started the program left open for it.
 
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use virtio_loopback_gpu::fd_store::Left;
 
 use super::usage::BadOption;
 
@@ -29,6 +32,16 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd, BadOption> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(|errno| unusable(errno.into()))?;
     Ok(fd)
+}
+
+/// Takes over what a service manager has kept for this process, once (`LISTEN_FDS`).
+pub fn given_by_service_manager() -> io::Result<Left> {
+    let given = sd_notify::listen_fds_with_names()?.map(|(number, name)| {
+        // SAFETY: the service manager left the descriptor open for this process, whose id it gave
+        // with it; nothing else here takes it, and this is called once.
+        (name, unsafe { OwnedFd::from_raw_fd(number) })
+    });
+    Ok(Left::new(given))
 }
 
 /// Takes over a connection: a stream socket of the machine that has somebody at its other end.

@@ -11,6 +11,7 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError, VirtioLoopba
 
 use super::DeviceOptions;
 use super::fd;
+use super::keep::KeepOptions;
 use super::output;
 use super::serve::serve;
 
@@ -19,6 +20,8 @@ use super::serve::serve;
 pub struct Options {
     #[command(flatten)]
     device: DeviceOptions,
+    #[command(flatten)]
+    keep: KeepOptions,
     #[command(flatten)]
     announce: Announce,
 }
@@ -48,6 +51,10 @@ impl Announce {
             if !nodes.is_empty() {
                 output::tell_plainly(&device.summary(nodes));
             }
+            // Where a service manager waits for it.
+            if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+                log::warn!("the service manager cannot be told that the device is ready: {error}");
+            }
             let name = &device.name;
             let mut line = format!("ready {name}");
             for node in nodes {
@@ -70,5 +77,5 @@ pub fn run(options: &Options) -> Result<()> {
     let create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
         Ok(Box::new(VirtioLoopback::create(config)?))
     };
-    serve(&options.device, create, Some(Box::new(create)), ready, |_, _| Ok(()))
+    serve(&options.device, &options.keep, create, Some(Box::new(create)), ready, |_, _| Ok(()))
 }

@@ -7,12 +7,16 @@ use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
-use virtio_loopback_gpu::control::{ControlServer, SandboxStatus, ScanoutStatus, Status};
+use virtio_loopback_gpu::control::{
+    ControlServer, KeepStatus, SandboxStatus, ScanoutStatus, Status,
+};
+use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
+use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
 
 /// Runs a device on the transport that `create` makes, and `replug` once more whenever a backend that
@@ -20,6 +24,7 @@ use super::stop::{self, Stopper};
 /// end it.
 pub fn serve(
     options: &DeviceOptions,
+    keep: &KeepOptions,
     create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
@@ -41,9 +46,11 @@ pub fn serve(
         modes: options.modes(),
         backend: options.backend()?,
         restarts: RestartPolicy::default(),
+        keep: keep.time(),
     };
-    let mut adapter = match Adapter::start(&adapter_options, display.clone(), shared, stop, create)
-    {
+    let keep = keep.open(&options.name)?;
+    let adapter = Adapter::start(&adapter_options, display.clone(), shared, stop, keep, create);
+    let mut adapter = match adapter {
         Err(AdapterError::Stopped) => return Ok(()),
         started => started?,
     };
@@ -110,14 +117,16 @@ fn serve_control(
 ) -> Result<()> {
     let (name, count) = (options.name.clone(), options.modes().count());
     let mode = options.backend.is_none().then(|| options.sandbox.settings().mode);
-    let (status_display, shared) = (display.clone(), Arc::clone(shared));
+    let (status_display, status_shared) = (display.clone(), Arc::clone(shared));
     let status = move || {
         let scanouts =
             (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
-        status(&name, mode, scanouts, &shared)
+        status(&name, mode, scanouts, &status_shared)
     };
     let quit = move || stopper.stop();
-    control.serve(display.clone(), status, quit).context("cannot serve `ctl`")
+    let shared = Arc::clone(shared);
+    let detach = move || lock(&shared).leave_device();
+    control.serve(display.clone(), status, quit, detach).context("cannot serve `ctl`")
 }
 
 /// What the kernel says of the backend, if it is ours.
@@ -134,12 +143,29 @@ fn sandbox_status(mode: Mode, backend: Option<u32>) -> Option<SandboxStatus> {
     })
 }
 
+/// How the device outlives this process.
+fn keep_status(shared: &Mutex<Shared>) -> Option<KeepStatus> {
+    let (kept, seconds) = {
+        let shared = lock(shared);
+        (shared.kept.clone()?, shared.keep.as_secs())
+    };
+    // This lock may be held while a keeper is started.
+    let kept = lock(&kept);
+    let (place, keeper_pid) = kept.keeper()?;
+    let by = match place {
+        Place::ServiceManager => "service-manager",
+        Place::Keeper { .. } => "keeper",
+    };
+    Some(KeepStatus { seconds, by: by.to_owned(), keeper_pid })
+}
+
 fn status(
     name: &str,
     mode: Option<Mode>,
     scanouts: Vec<ScanoutStatus>,
     shared: &Mutex<Shared>,
 ) -> Status {
+    let keep = keep_status(shared);
     let shared = lock(shared);
     let figures = shared.transport.as_ref().and_then(|transport| transport.figures().ok());
     Status {
@@ -149,6 +175,7 @@ fn status(
         backend_pid: shared.backend_id,
         backend_restarts: shared.restarts,
         sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
+        keep,
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
         driver_feature_names: Features(shared.driver_features).names(),

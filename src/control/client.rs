@@ -89,7 +89,16 @@ pub fn screenshot(name: &str, scanout: u32, path: &Path) -> Result<(), ClientErr
 
 /// Tells the device to end, and waits until it is gone and its name is free.
 pub fn quit(name: &str) -> Result<(), ClientError> {
-    let (Answer::Done, mut reader) = ask(name, &Request::Quit)? else {
+    end(name, &Request::Quit)
+}
+
+/// Tells the adapter to end without removing the device, and waits until its name is free.
+pub fn detach(name: &str) -> Result<(), ClientError> {
+    end(name, &Request::Detach)
+}
+
+fn end(name: &str, request: &Request) -> Result<(), ClientError> {
+    let (Answer::Done, mut reader) = ask(name, request)? else {
         return Err(ClientError::Answer);
     };
     match reader.read(&mut [0]) {

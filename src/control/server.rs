@@ -77,12 +77,14 @@ impl ControlServer {
         Ok(Self { listener, path, lock: held, quitters: Arc::default() })
     }
 
-    /// Serves clients, one after the other, on a thread that lives as long as the process.
+    /// Serves clients, one after the other, on a thread that lives as long as the process. `detach`
+    /// says whether the device is one that stays.
     pub fn serve(
         &self,
         display: DisplayHandle,
         status: impl Fn() -> Status + Send + 'static,
         quit: impl Fn() + Send + 'static,
+        detach: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<()> {
         let listener = self.listener.try_clone()?;
         let quitters = Arc::clone(&self.quitters);
@@ -97,7 +99,7 @@ impl ControlServer {
                         continue;
                     }
                 };
-                match answer(&client, &display, &status, &quit) {
+                match answer(&client, &display, &status, &quit, &detach) {
                     Ok(After::HangUp) => {}
                     Ok(After::KeepUntilGone) => lock(&quitters).push(client),
                     Err(error) => log::debug!("a control client was not served: {error}"),
@@ -129,6 +131,7 @@ fn answer(
     display: &DisplayHandle,
     status: &impl Fn() -> Status,
     quit: &impl Fn(),
+    detach: &impl Fn() -> bool,
 ) -> io::Result<After> {
     let mut line = String::new();
     let request = Limited { stream: client, deadline: Instant::now() + REQUEST_TIMEOUT };
@@ -136,7 +139,10 @@ fn answer(
     match serde_json::from_str(&line) {
         Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[])?,
         Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout)?,
-        Ok(Request::Quit) => {
+        Ok(Request::Detach) if !detach() => {
+            send_error(client, "the device is not one that stays: see `run --keep`".to_owned())?;
+        }
+        Ok(Request::Quit | Request::Detach) => {
             // Before the process ends; and it ends, whether or not the client is still there.
             let sent = send(client, &Answer::Done, &[]);
             quit();

@@ -20,6 +20,8 @@ pub struct Status {
     pub backend_restarts: u64,
     /// How the backend is confined, if it is a child.
     pub sandbox: Option<SandboxStatus>,
+    /// What becomes of the device when the adapter dies, if it stays then.
+    pub keep: Option<KeepStatus>,
     /// Where the driver is.
     pub state: String,
     /// Feature bits the driver accepted, in hexadecimal.
@@ -49,6 +51,17 @@ pub struct SandboxStatus {
     pub capabilities: String,
     /// Version of the kernel's Landlock, where that is used.
     pub landlock_abi: Option<u32>,
+}
+
+/// How the device outlives its adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepStatus {
+    /// Seconds for which it waits for another adapter.
+    pub seconds: u64,
+    /// Who keeps it: `keeper` or `service-manager`.
+    pub by: String,
+    /// Process id of the keeper.
+    pub keeper_pid: Option<u32>,
 }
 
 /// One scanout.
@@ -83,6 +96,9 @@ impl fmt::Display for Status {
         if let Some(sandbox) = &self.sandbox {
             writeln!(f, "  sandbox   {sandbox}")?;
         }
+        if let Some(keep) = &self.keep {
+            writeln!(f, "  kept      {keep}")?;
+        }
         if !self.driver_feature_names.is_empty() {
             writeln!(f, "  driver    features {}", self.driver_feature_names.join(", "))?;
         }
@@ -108,6 +124,16 @@ impl fmt::Display for SandboxStatus {
         match self.landlock_abi {
             Some(abi) => write!(f, ", Landlock {abi}"),
             None => f.write_str(", no Landlock"),
+        }
+    }
+}
+
+impl fmt::Display for KeepStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s without an adapter, by ", self.seconds)?;
+        match self.keeper_pid {
+            Some(pid) => write!(f, "pid {pid}"),
+            None => f.write_str("the service manager"),
         }
     }
 }

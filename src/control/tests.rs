@@ -13,6 +13,7 @@ fn requests_are_lines_anybody_can_write() {
         (r#"{"command":"status"}"#, Request::Status),
         (r#"{"command":"screenshot","scanout":3}"#, Request::Screenshot { scanout: 3 }),
         (r#"{"command":"quit"}"#, Request::Quit),
+        (r#"{"command":"detach"}"#, Request::Detach),
     ] {
         assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
         assert_eq!(serde_json::to_string(&request).unwrap(), text);

@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use loopback_driver_glue::{DeviceConfig, Event, QueueInfo};
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::PipeFlags;
 
 use super::memory::{Memory, Region};
 use super::queue::{Ledger, Queue, QueueError};
@@ -23,6 +24,8 @@ pub(super) struct Link {
     pub(super) device: DeviceConfig,
     /// An eventfd that is readable while there are events.
     pub(super) readable: OwnedFd,
+    /// Hangs up when nobody keeps the device any more.
+    kept: OwnedFd,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -39,6 +42,10 @@ pub(super) struct State {
     pub(super) config_writes: u64,
     /// The driver set DRIVER_OK.
     pub(super) running: bool,
+    /// Times the driver did so.
+    pub(super) starts: u64,
+    /// What it accepted then.
+    pub(super) features: Option<u64>,
     /// Resets so far, and the number of the last one.
     pub(super) resets: u32,
     /// Resets that went on without acknowledgement.
@@ -64,7 +71,8 @@ pub(super) struct QueueState {
 }
 
 impl Link {
-    pub(super) fn new(memory: Memory, device: DeviceConfig) -> io::Result<Self> {
+    /// Also returns what keeps the device, of which others may have copies.
+    pub(super) fn new(memory: Memory, device: DeviceConfig) -> io::Result<(Self, OwnedFd)> {
         let queue = |&size: &u16| QueueState {
             info: QueueInfo { size, ..QueueInfo::default() },
             fds: None,
@@ -80,6 +88,8 @@ impl Link {
             config_changes: 0,
             config_writes: 0,
             running: false,
+            starts: 0,
+            features: None,
             resets: 0,
             reset_timeouts: 0,
             acknowledged: 0,
@@ -87,7 +97,36 @@ impl Link {
         };
         let readable = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let state = Mutex::new(state);
-        Ok(Self { memory, device, readable, state, changed: Condvar::new() })
+        let (kept, keepsake) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        Ok((Self { memory, device, readable, kept, state, changed: Condvar::new() }, keepsake))
+    }
+
+    /// The device side is gone. The device stays if somebody keeps it.
+    pub(super) fn detach(&self) {
+        let mut state = self.state();
+        // Nobody reads what is kicked from now on, nor the events there are.
+        state.queues.iter_mut().for_each(|queue| queue.fds = None);
+        state.events.clear();
+        if !self.is_kept() {
+            state.gone = true;
+            state.stop_queues();
+        }
+        self.notify();
+    }
+
+    /// Another device side takes the place of the last one.
+    pub(super) fn attach_again(&self) -> io::Result<()> {
+        let mut state = self.state();
+        match (state.running, state.features) {
+            (true, Some(features)) => self.push(&mut state, Event::DriverOk { features }),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        let mut fds = [PollFd::new(&self.kept, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|count| count == 0)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

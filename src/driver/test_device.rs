@@ -31,6 +31,7 @@ pub(crate) const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 /// A device of two queues that offers `features` and VERSION_1.
 pub(crate) fn device_config(features: u64, queue_size: u16) -> DeviceConfig {
     DeviceConfig {
+        keep_ms: 0,
         name: "test".into(),
         device_id: 16,
         vendor_id: 0x1af4,

@@ -2,10 +2,11 @@
 //! section 3.1.1).
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loopback_driver_glue::{DeviceConfig, Event};
+use loopback_driver_glue::{DeviceConfig, Event, TransportError};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
@@ -33,10 +34,10 @@ pub fn connect_with_memory(
         return Err(QueueError::Size { size }.into());
     }
     let memory = Memory::new(bytes)?;
-    let link = Link::new(memory, device).map_err(io("making an eventfd"))?;
+    let (link, keepsake) = Link::new(memory, device).map_err(io("making an eventfd"))?;
     let link = Arc::new(link);
     let driver = Driver { link: Arc::clone(&link), queues: Vec::new(), features: None, seen: 0 };
-    Ok((SoftwareTransport::new(link), driver))
+    Ok((SoftwareTransport::new(link, keepsake), driver))
 }
 
 fn io(what: &'static str) -> impl Fn(io::Error) -> DriverError {
@@ -58,6 +59,13 @@ impl Driver {
     /// What the device is and offers.
     pub fn device(&self) -> &DeviceConfig {
         &self.link.device
+    }
+
+    /// Another device side, in place of one that is gone, by a copy of what keeps the device. Call
+    /// it once that is dropped.
+    pub fn device_side(&self) -> impl Fn(OwnedFd) -> Result<SoftwareTransport, TransportError> {
+        let link = Arc::clone(&self.link);
+        move |keepsake| SoftwareTransport::again(Arc::clone(&link), keepsake)
     }
 
     /// The memory the device side sees.
@@ -92,7 +100,12 @@ impl Driver {
         self.queues = queues
             .map(|(index, &size)| self.set_up_queue(index, size, ring_features).map(Some))
             .collect::<Result<_, _>>()?;
-        self.link.state().running = true;
+        {
+            let mut state = self.link.state();
+            state.running = true;
+            state.starts += 1;
+            state.features = Some(features);
+        }
         self.features = Some(features);
         self.push(Event::DriverOk { features })?;
         Ok(features)

@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::process;
 use super::user::User;
 use super::{Lacking, Lackings, SandboxError, failed};
 
@@ -54,6 +55,18 @@ pub fn limit_adapter() -> std::io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, kept)?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Leaves a keeper nothing but its descriptors: no capabilities, processes, core dumps or debuggers.
+pub fn limit_keeper() -> std::io::Result<()> {
+    std::env::set_current_dir("/")?;
+    process::limit()?;
+    limit_bounding_set(CapabilitySet::empty())?;
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, none)?;
     rustix::thread::set_no_new_privs(true)?;
     Ok(())
 }

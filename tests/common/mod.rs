@@ -67,7 +67,13 @@ impl Device {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
-        let options = adapter::Options { name: "test".into(), modes, backend, restarts };
+        let options = adapter::Options {
+            name: "test".into(),
+            modes,
+            backend,
+            restarts,
+            keep: Duration::ZERO,
+        };
         let mut made = None;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (stop, stopped) = UnixStream::pair().unwrap();
@@ -77,7 +83,7 @@ impl Device {
             Ok(Box::new(transport))
         };
         let mut adapter =
-            Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), create)
+            Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), None, create)
                 .unwrap();
         if let Some(replug) = replug {
             adapter.replug_with(replug);

@@ -97,6 +97,7 @@ impl FrontEnd {
         let config = wire::Config::read_from_bytes(&config).unwrap();
         assert_eq!((config.num_scanouts.get(), config.num_capsets.get()), (16, 0));
         let device = DeviceConfig {
+            keep_ms: 0,
             name: "foreign".into(),
             device_id: wire::DEVICE_ID,
             vendor_id: 0,

@@ -167,6 +167,8 @@ static void test_kept(void)
 		EXPECT(st.state == VIRTIO_LOOPBACK_STATE_ATTACHED);
 		EXPECT(st.driver_status == 0xf && !st.bad_used &&
 		       !st.filtered_values && !st.reset_timeouts);
+		/* the driver that runs is the one that did before */
+		EXPECT(st.driver_starts == 1);
 	}
 	stop_client();
 	EXPECT(WAIT_FOR(!status_of(&s.dev).outstanding, 10000));
@@ -405,6 +407,8 @@ static void test_keep_rebind(void)
 	EXPECT(read(s.dev.session, &event, sizeof(event)) == sizeof(event));
 	EXPECT(event.type == VIRTIO_LOOPBACK_EVENT_DRIVER_OK);
 	EXPECT(event.value == create.features);
+	/* not the one that the last session served */
+	EXPECT(kept_status().driver_starts == 2);
 	EXPECT(!vdev_restart(&s.dev, VIRTIO_LOOPBACK_REOFFER));
 	EXPECT(s.dev.restarted[0] > 0);
 	serve_resume(&s);

@@ -98,8 +98,17 @@ pub struct Status {
     pub keep_ms: u32,
     pub bounce_max: u64,
     pub exported_pages: u64,
-    pub reserved: u64,
+    pub driver_starts: u64,
 }
+
+/// `VIRTIO_LOOPBACK_STATE_*`.
+pub mod state {
+    pub const KEPT: u32 = 3;
+    pub const WAITING: u32 = 4;
+}
+
+/// `VIRTIO_CONFIG_S_DRIVER_OK` of [`Status::driver_status`].
+pub const DRIVER_OK: u32 = 4;
 
 /// `VIRTIO_LOOPBACK_REOFFER`.
 pub const REOFFER: u32 = 1;
