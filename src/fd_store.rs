@@ -204,12 +204,26 @@ impl FdStore {
         Ok(())
     }
 
-    /// Leaves a keeper in which nothing is left, and waits for its end.
-    pub fn close(&mut self) {
-        if let (Some(keeper), Place::Keeper { socket, .. }) = (self.keeper.take(), &self.place) {
+    /// Ends a store in which nothing is left.
+    pub fn close(self) {
+        if let (Some(keeper), Place::Keeper { socket, .. }) = (self.keeper, self.place) {
             keeper.dismiss();
             // Its name is this process's as long as the device's is.
             let _ = std::fs::remove_file(socket);
+        }
+    }
+
+    /// Leaves everything to the next process.
+    pub fn leave(self) {
+        if let Some(keeper) = self.keeper {
+            keeper.hang_up();
+        }
+    }
+
+    /// Ends a store that does not do as it is told, with all that is in it, if that can be done.
+    pub fn abandon(self) {
+        if let Some(keeper) = self.keeper {
+            keeper.kill();
         }
     }
 

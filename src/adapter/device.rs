@@ -325,8 +325,10 @@ impl Drop for Adapter {
             shared.kept = None;
             (shared.transport.take(), shared.leave)
         };
-        if let Some(kept) = self.kept.take().filter(|_| !leave) {
-            lock(&kept).forget();
+        match self.kept.take() {
+            Some(kept) if leave => lock(&kept).leave(),
+            Some(kept) => lock(&kept).forget(),
+            None => {}
         }
         // The module answers the driver from here on. Removing the device may take a moment.
         drop(transport);
@@ -352,8 +354,11 @@ fn plug(
         }
         Some(inherited) => {
             log::warn!("the device that was kept is not what is asked for now, and is replaced");
-            drop(inherited);
+            let Inherited { transport, keepsake, .. } = inherited;
+            drop(keepsake);
             kept.forget_device();
+            // The last that kept it.
+            drop(transport);
             kept.clear()?;
         }
         None => {}

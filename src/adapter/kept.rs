@@ -151,8 +151,16 @@ impl Kept {
     /// The device is about to be removed for good: nothing of it is kept any longer.
     pub fn forget(&mut self) {
         self.forget_device();
-        if let Some(mut store) = self.store.take() {
+        if let Some(store) = self.store.take() {
             store.close();
+        }
+    }
+
+    /// Leaves everything in the store.
+    pub fn leave(&mut self) {
+        self.device = None;
+        if let Some(store) = self.store.take() {
+            store.leave();
         }
     }
 
@@ -165,7 +173,10 @@ impl Kept {
         let forgotten = names.into_iter().chain(buffers).try_for_each(|name| store.remove(&name));
         // Only then the device is gone when its transport is dropped.
         if let Err(error) = forgotten.and_then(|()| store.wait()) {
-            log::warn!("{}; it may keep the device a while longer", one_line(&error));
+            log::warn!("{}; it is not waited for", one_line(&error));
+            if let Some(store) = self.store.take() {
+                store.abandon();
+            }
         }
     }
 

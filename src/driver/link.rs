@@ -52,7 +52,9 @@ pub(super) struct State {
     pub(super) reset_timeouts: u64,
     /// The last reset the device side acknowledged.
     pub(super) acknowledged: u32,
-    /// The transport was dropped.
+    /// Somebody is the device side.
+    pub(super) attached: bool,
+    /// The transport was dropped, and nobody keeps the device.
     pub(super) gone: bool,
 }
 
@@ -93,6 +95,7 @@ impl Link {
             resets: 0,
             reset_timeouts: 0,
             acknowledged: 0,
+            attached: true,
             gone: false,
         };
         let readable = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
@@ -107,6 +110,7 @@ impl Link {
         // Nobody reads what is kicked from now on, nor the events there are.
         state.queues.iter_mut().for_each(|queue| queue.fds = None);
         state.events.clear();
+        state.attached = false;
         if !self.is_kept() {
             state.gone = true;
             state.stop_queues();
@@ -117,6 +121,7 @@ impl Link {
     /// Another device side takes the place of the last one.
     pub(super) fn attach_again(&self) -> io::Result<()> {
         let mut state = self.state();
+        state.attached = true;
         match (state.running, state.features) {
             (true, Some(features)) => self.push(&mut state, Event::DriverOk { features }),
             _ => Ok(()),
@@ -134,8 +139,11 @@ impl Link {
         lock(&self.state)
     }
 
-    /// Gives the device side an event.
+    /// Gives the device side an event, if there is one. Who comes later begins with DRIVER_OK.
     pub(super) fn push(&self, state: &mut State, event: Event) -> io::Result<()> {
+        if !state.attached {
+            return Ok(());
+        }
         state.events.push_back(event);
         rustix::io::write(&self.readable, &1u64.to_ne_bytes())?;
         Ok(())

@@ -63,7 +63,9 @@ impl Driver {
 
     /// Another device side, in place of one that is gone, by a copy of what keeps the device. Call
     /// it once that is dropped.
-    pub fn device_side(&self) -> impl Fn(OwnedFd) -> Result<SoftwareTransport, TransportError> {
+    pub fn device_side(
+        &self,
+    ) -> impl Fn(OwnedFd) -> Result<SoftwareTransport, TransportError> + use<> {
         let link = Arc::clone(&self.link);
         move |keepsake| SoftwareTransport::again(Arc::clone(&link), keepsake)
     }
@@ -199,6 +201,11 @@ impl Driver {
         state.stop_queues();
         if !running {
             return if state.gone { Err(DriverError::Gone) } else { Ok(()) };
+        }
+        if !state.attached {
+            // There is nobody to wait for.
+            state.free_rings();
+            return Ok(());
         }
         state.resets += 1;
         let sequence = state.resets;

@@ -90,26 +90,35 @@ impl Keeper {
     }
 
     /// Ends it at once, whatever it has.
-    pub fn kill(self) {
+    pub fn kill(mut self) {
         // It may be gone already.
         let _ = pidfd_send_signal(&self.process, Signal::KILL);
         self.wait();
     }
 
-    /// Leaves it. With nothing left in it, it ends.
-    pub fn dismiss(self) {
+    /// Leaves it. It ends at once if nothing is in it.
+    pub fn hang_up(&self) {
         // There may be copies of the socket.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
-        self.wait();
     }
 
-    fn wait(mut self) {
+    /// Leaves it with nothing in it, and waits for its end.
+    pub fn dismiss(mut self) {
+        self.hang_up();
+        if !self.wait() {
+            self.kill();
+        }
+    }
+
+    /// False: it does not end.
+    fn wait(&mut self) -> bool {
         let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
         let timeout = Timespec::try_from(PATIENCE).ok();
         let ended = poll(&mut fds, timeout.as_ref()).is_ok_and(|count| count > 0);
         if let Some(child) = self.child.as_mut().filter(|_| ended) {
             let _ = child.wait();
         }
+        ended
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, BackendChoice, Modes, Replug, RestartPolicy, Shared, State,
+    self, Adapter, AdapterError, BackendChoice, Keep, Modes, Replug, RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, Driver};
 use virtio_loopback_gpu::sync::lock;
@@ -64,16 +64,23 @@ impl Device {
         restarts: RestartPolicy,
         replug: Option<Replug>,
     ) -> Self {
+        Self::with_keep(modes, backend, restarts, replug, Duration::ZERO, None)
+    }
+
+    /// As [`Device::with_replug`]; the device stays for `time` when the adapter ends, as `keep` says.
+    pub fn with_keep(
+        modes: &[&str],
+        backend: BackendChoice,
+        restarts: RestartPolicy,
+        replug: Option<Replug>,
+        time: Duration,
+        keep: Option<Keep>,
+    ) -> Self {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
-        let options = adapter::Options {
-            name: "test".into(),
-            modes,
-            backend,
-            restarts,
-            keep: Duration::ZERO,
-        };
+        let name = "test".into();
+        let options = adapter::Options { name, modes, backend, restarts, keep: time };
         let mut made = None;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (stop, stopped) = UnixStream::pair().unwrap();
@@ -82,8 +89,9 @@ impl Device {
             made = Some(driver);
             Ok(Box::new(transport))
         };
+        let stopped = stopped.into();
         let mut adapter =
-            Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), None, create)
+            Adapter::start(&options, display.clone(), shared.clone(), stopped, keep, create)
                 .unwrap();
         if let Some(replug) = replug {
             adapter.replug_with(replug);
