@@ -8,7 +8,7 @@ BOX_PACKAGES=(mmdebstrap qemu-system-x86 e2fsprogs cpio xz-utils util-linux)
 ROOTFS_SUITE=trixie
 ROOTFS_PACKAGES=(
     # the system
-    busybox-static iproute2 kmod procps psmisc python3-minimal strace udev util-linux
+    busybox-static iproute2 kmod procps psmisc python3-minimal strace systemd udev util-linux
     # clients of the card
     drm-info kmscube libdrm-tests seatd weston
     # software GL
