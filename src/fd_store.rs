@@ -108,9 +108,10 @@ impl Left {
     /// Only those of one device, by their names within it. Others belong to somebody else.
     fn of_device(self, device: &str) -> Self {
         let prefix = prefix(device);
-        let own = self.0.into_iter().filter_map(|(name, fd)| {
-            Some((name.strip_prefix(&prefix)?.to_owned(), fd))
-        });
+        let own = self
+            .0
+            .into_iter()
+            .filter_map(|(name, fd)| Some((name.strip_prefix(&prefix)?.to_owned(), fd)));
         Self(own.collect())
     }
 }
@@ -238,8 +239,9 @@ impl FdStore {
     ) -> Result<(), StoreError> {
         match &self.keeper {
             Some(keeper) => keeper.tell(states, fd),
-            None => sd_notify::notify_with_fds(states, fd.as_slice())
-                .map_err(StoreError::Unreachable),
+            None => {
+                sd_notify::notify_with_fds(states, fd.as_slice()).map_err(StoreError::Unreachable)
+            }
         }
     }
 }

@@ -45,9 +45,10 @@ fn life_of(
         Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
     let restarts = RestartPolicy::default();
     let modes = Modes::new(Vec::new());
-    let options = adapter::Options { name: "test".into(), modes, backend, restarts };
+    let options =
+        adapter::Options { name: "test".into(), modes, backend, restarts, keep: Duration::ZERO };
     let mut made = None;
-    let mut adapter = Adapter::start(&options, display, shared, stopped.into(), |config| {
+    let mut adapter = Adapter::start(&options, display, shared, stopped.into(), None, |config| {
         let (transport, driver) = driver::connect(config.clone()).unwrap();
         made = Some(driver);
         Ok(Box::new(transport))

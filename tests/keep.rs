@@ -61,7 +61,8 @@ impl Store {
     }
 }
 
-type Again = Box<dyn FnOnce(std::os::fd::OwnedFd) -> Result<SoftwareTransport, TransportError> + Send>;
+type Again =
+    Box<dyn FnOnce(std::os::fd::OwnedFd) -> Result<SoftwareTransport, TransportError> + Send>;
 
 fn again(driver: &Driver) -> Again {
     Box::new(driver.device_side())

@@ -43,7 +43,9 @@ enum TakeOverError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// The store lost something.
-    #[error("{0} is missing in what was kept of it (a service manager keeps FileDescriptorStoreMax= descriptors)")]
+    #[error(
+        "{0} is missing in what was kept of it (a service manager keeps FileDescriptorStoreMax= descriptors)"
+    )]
     Missing(&'static str),
     /// Its record makes no sense.
     #[error("what was kept of it cannot be read")]

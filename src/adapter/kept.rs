@@ -54,11 +54,7 @@ impl Kept {
     }
 
     /// What another adapter has left in `store`, which still has it.
-    pub(super) fn with(
-        state: File,
-        pixels: HashMap<u64, OwnedFd>,
-        store: Option<FdStore>,
-    ) -> Self {
+    pub(super) fn with(state: File, pixels: HashMap<u64, OwnedFd>, store: Option<FdStore>) -> Self {
         let restarts = Restarts::new(RestartPolicy::default());
         Self { state, pixels, device: None, store, stores: 0, restarts }
     }

@@ -86,11 +86,12 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let ending = Arc::new(AtomicBool::new(false));
     let mut player = None;
-    let served = serve(&options.device, &KeepOptions::default(), create, None, ready, |display, stopper| {
-        let driver = made.take().context("there is no device")?;
-        player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
-        Ok(())
-    });
+    let served =
+        serve(&options.device, &KeepOptions::default(), create, None, ready, |display, stopper| {
+            let driver = made.take().context("there is no device")?;
+            player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
+            Ok(())
+        });
     ending.store(true, Ordering::Relaxed);
     let played = player.map_or(Ok(None), |player| {
         player.join().unwrap_or_else(|_| Err(anyhow!("the driver's thread failed; this is a bug")))

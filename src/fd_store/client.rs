@@ -58,10 +58,9 @@ impl Keeper {
         command.stdin(listener).stdout(Stdio::null()).stderr(Stdio::null()).env_clear();
         command.args(["keeper", "--fd", "0", "--keep", &keep.as_secs().to_string()]);
         sys::lead_a_session(&mut command);
-        let child = command.spawn().map_err(|source| StoreError::Start {
-            program: program.to_owned(),
-            source,
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|source| StoreError::Start { program: program.to_owned(), source })?;
         let socket = connect_to(path)?
             .ok_or_else(|| StoreError::Unreachable(io::ErrorKind::ConnectionRefused.into()))?;
         Ok(greeted(socket, Some(child))?.0)

@@ -87,7 +87,8 @@ kill -KILL "$device"
 wait "$device" && fail "it survived"
 start_device kept --keep 30 --scanout 800x600 --scanout 640x480
 grep -q 'is not what is asked for now' /tmp/kept.log || fail "unclear: $(cat /tmp/kept.log)"
-expect "connectors" "$(ls -d "/sys/class/drm/card${card#/dev/dri/card}-"* | wc -l)" 2
+connectors=("/sys/class/drm/card${card#/dev/dri/card}-"*)
+expect "connectors" "${#connectors[@]}" 2
 
 # Told to end, it ends with all that kept it, and the name is free.
 stop_device kept
