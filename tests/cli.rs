@@ -190,7 +190,7 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (
             &["ctl", "--name", "x"],
             "'virtio-loopback-gpu ctl' requires a subcommand but one was not provided \
-             [subcommands: status, screenshot, quit, help] (see virtio-loopback-gpu ctl --help)"
+             [subcommands: status, screenshot, quit, detach, help] (see virtio-loopback-gpu ctl --help)"
                 .into(),
         ),
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
@@ -206,6 +206,18 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (
             &["run", "--backend", "x", "--render", "2d"],
             format!("the argument '--backend <SOCKET>' cannot be used with '--render <RENDER>'{run}"),
+        ),
+        (
+            &["run", "--keep", "0"],
+            "invalid value '0' for '--keep <SECONDS>': 0 is not in 1..=60 (see --help)".into(),
+        ),
+        (
+            &["run", "--keep", "5", "--backend", "x"],
+            format!("the argument '--keep <SECONDS>' cannot be used with '--backend <SOCKET>'{run}"),
+        ),
+        (
+            &["run", "--keep-in", "keeper"],
+            format!("the following required arguments were not provided: --keep <SECONDS>{run}"),
         ),
         (
             &["ctl", "screenshot"],

@@ -150,7 +150,8 @@ fn a_backend_that_hangs_is_not_waited_for() {
     let begun = Instant::now();
     assert_eq!(ctl(&place, "status").0, Some(0));
     assert_eq!(ctl(&place, "quit").0, Some(0));
-    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    // A question it does not answer would take five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert!(!Path::new(&format!("/proc/{backend}")).exists());
     assert_eq!(demo.end().code(), Some(0));
 }

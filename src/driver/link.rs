@@ -111,10 +111,9 @@ impl Link {
         state.queues.iter_mut().for_each(|queue| queue.fds = None);
         state.events.clear();
         state.attached = false;
-        if !self.is_kept() {
-            state.gone = true;
-            state.stop_queues();
-        }
+        drop(state);
+        // Nobody may keep the device any more.
+        drop(self.state());
         self.notify();
     }
 
@@ -136,7 +135,12 @@ impl Link {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change below is complete before anything could panic.
-        lock(&self.state)
+        let mut state = lock(&self.state);
+        if !state.attached && !state.gone && !self.is_kept() {
+            state.gone = true;
+            state.stop_queues();
+        }
+        state
     }
 
     /// Gives the device side an event, if there is one. Who comes later begins with DRIVER_OK.
