@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     dimension: 512,
     backing_entries: 6,
     total_backing_entries: 12,
+    command: 4096,
 };
 
 /// Bytes of the file that mean something: all but most of the first page.
