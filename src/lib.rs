@@ -7,6 +7,7 @@ pub mod driver;
 pub mod features;
 mod file_size;
 pub mod gpu;
+pub mod limits;
 mod one_line;
 pub mod sandbox;
 pub mod sync;

@@ -1,13 +1,14 @@
 //! Putting a device together, and taking it apart in the right order.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 
-use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use loopback_driver_glue::{DeviceConfig, QueueInfo, Transport, TransportError};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use virtio_loopback_display::DisplayHandle;
@@ -15,6 +16,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::backend::Backend;
 use super::backend_process::{BackendChoice, BackendProcessError};
+use super::cgroup::Cgroup;
 use super::display_server::DisplayServerError;
 use super::event_loop::{self, Announcement, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
@@ -22,14 +24,16 @@ use super::kept::Kept;
 use super::modes::Modes;
 use super::restarts::{RestartPolicy, Restarts};
 use super::scanouts::ScanoutError;
+use super::watch::Work;
 use crate::features::Features;
-use crate::gpu::wire;
+use crate::gpu::{Counters, wire};
+use crate::limits::DeviceLimits;
 use crate::sync::lock;
 
 /// Virtio vendor id of Red Hat's devices, which the driver does not look at.
 const VENDOR_ID: u32 = 0x1af4;
-/// Entries of the control and of the cursor queue.
-const QUEUE_SIZES: [u16; wire::QUEUE_COUNT] = [1024, 64];
+/// Entries of the cursor queue.
+const CURSOR_QUEUE_SIZE: u16 = 64;
 
 /// What a device shall be.
 #[derive(Debug, Clone)]
@@ -42,6 +46,10 @@ pub struct Options {
     pub backend: BackendChoice,
     /// How often a child that fails is replaced.
     pub restarts: RestartPolicy,
+    /// What the driver may make others hold. A child must be told its own ones.
+    pub limits: DeviceLimits,
+    /// Where a child is accounted for.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Why a device cannot be, or has ended.
@@ -74,6 +82,12 @@ pub enum AdapterError {
     /// The backend lives, but does nothing any more.
     #[error("the GPU backend hangs")]
     BackendHangs,
+    /// The backend answers, but does not go on with a queue.
+    #[error("the GPU backend starts no more commands of queue {queue}")]
+    BackendStuck {
+        /// The queue.
+        queue: u16,
+    },
     /// The backend lives, but shows nothing any more.
     #[error("the GPU backend closed its display socket")]
     DisplayClosed,
@@ -106,6 +120,7 @@ impl AdapterError {
                 | Self::BackendNotReady(_)
                 | Self::BackendGone(_)
                 | Self::BackendHangs
+                | Self::BackendStuck { .. }
                 | Self::Display(_)
                 | Self::DisplayClosed
         )
@@ -126,6 +141,8 @@ pub struct Shared {
     pub backend_id: Option<u32>,
     /// Times a child backend was replaced.
     pub restarts: u64,
+    /// The state file of a child, which has its counters.
+    pub(super) state_file: Option<Arc<File>>,
     /// A driver has left, and no backend was told to forget what it had made.
     pub(super) stale: bool,
     /// Where the driver is.
@@ -150,6 +167,44 @@ impl Shared {
         let figures = self.transport.as_ref().and_then(|transport| transport.figures().ok());
         let mut figures = figures.into_iter().flatten();
         figures.find(|(name, _)| *name == "outstanding").map_or(0, |(_, count)| count)
+    }
+
+    /// Commands of the control queue that the device has.
+    pub fn commands(&self) -> Option<u16> {
+        let info = self.transport.as_ref()?.queue(wire::CONTROL_QUEUE).ok()?;
+        Some(info.outstanding)
+    }
+
+    /// What the driver wants of a child that is watched.
+    pub(super) fn work(&self) -> Work {
+        let buffers = self.outstanding() > 0;
+        let Some((counters, transport)) = self.counters().zip(self.transport.as_ref()) else {
+            return Work { buffers, ..Work::default() };
+        };
+        let mut next = [None; wire::QUEUE_COUNT];
+        for ((next, counter), index) in next.iter_mut().zip(counters.queues).zip(0..) {
+            // What the driver has put there last is a part of the ring, or there is nothing to compare.
+            let taken = counter.taken as u16;
+            let info = transport.queue(index).ok().filter(|info| info.ready);
+            let waiting = info.map(|info| (info.avail_idx.wrapping_sub(taken), info.size));
+            *next = waiting.and_then(|(count, size)| (1..=size).contains(&count).then_some(taken));
+        }
+        Work { buffers, next }
+    }
+
+    /// No buffer of these queues is taken by the child that begins to serve them.
+    pub(super) fn begin_queues(&self, queues: &[(u16, QueueInfo)]) {
+        let Some(state) = &self.state_file else { return };
+        for (index, info) in queues {
+            if let Err(error) = Counters::set_taken(state, *index, info.next_avail) {
+                log::debug!("the state file cannot be written: {error}");
+            }
+        }
+    }
+
+    /// What a child says of its limits and queues. It is not to be trusted.
+    pub fn counters(&self) -> Option<Counters> {
+        self.state_file.as_ref().and_then(|state| Counters::read(state).ok())
     }
 
     /// The transport of a device that is there.
@@ -219,11 +274,12 @@ impl Adapter {
         create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
         let kept = match &options.backend {
-            BackendChoice::Child { .. } => Some(Arc::new(Mutex::new(Kept::new()?))),
+            BackendChoice::Child { .. } => {
+                Some(Arc::new(Mutex::new(Kept::new(&options.limits.gpu)?)))
+            }
             BackendChoice::Socket(_) => None,
         };
-        let mut backend =
-            Backend::connect(&options.backend, &stop, |id| lock(&shared).backend_id = id)?;
+        let mut backend = Backend::connect(options, &stop, |id| lock(&shared).backend_id = id)?;
         let config = match device_config(options, &backend.front_end) {
             Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
                 return Err(AdapterError::Stopped);
@@ -244,6 +300,7 @@ impl Adapter {
             let mut shared = lock(&shared);
             shared.transport = Some(transport);
             shared.state = State::Waiting;
+            shared.state_file = kept.as_ref().map(|kept| lock(kept).state_file());
         }
         let restarts = Restarts::new(options.restarts);
         let options = options.clone();
@@ -327,7 +384,9 @@ pub(super) fn device_config(
         device_id: wire::DEVICE_ID,
         vendor_id: VENDOR_ID,
         features: offered(options, front_end.features()) | 1 << VIRTIO_F_ACCESS_PLATFORM,
-        queue_sizes: QUEUE_SIZES.to_vec(),
+        queue_sizes: vec![options.limits.outstanding, CURSOR_QUEUE_SIZE],
         config: config.as_bytes().to_vec(),
+        bounce_max: options.limits.bounce,
+        export_max: options.limits.export,
     })
 }

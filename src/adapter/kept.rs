@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use crate::gpu::{Limits, StateFile};
+use crate::gpu::{Counters, Limits, StateFile};
 
 /// Files of pixels that are kept: as many as one of our backends has.
 const MAX_FILES: usize = 512;
@@ -13,20 +14,29 @@ const MAX_FILES: usize = 512;
 /// The state file and the pixels of classic resources. The adapter looks into neither.
 #[derive(Debug)]
 pub struct Kept {
-    state: File,
+    state: Arc<File>,
+    limits: Limits,
     pixels: HashMap<u64, OwnedFd>,
 }
 
 impl Kept {
-    /// Nothing is kept yet.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { state: StateFile::create(&Limits::default())?, pixels: HashMap::new() })
+    /// Nothing is kept yet of a backend with these limits.
+    pub fn new(limits: &Limits) -> io::Result<Self> {
+        let state = Arc::new(StateFile::create(limits)?);
+        Ok(Self { state, limits: limits.clone(), pixels: HashMap::new() })
     }
 
-    /// Forgets everything. No backend may have the state file.
+    /// Forgets everything but the counters. No backend may have the state file.
     pub fn clear(&mut self) -> io::Result<()> {
-        *self = Self::new()?;
+        let new = Self::new(&self.limits)?;
+        Counters::read(&self.state)?.carry_over(&new.state)?;
+        *self = new;
         Ok(())
+    }
+
+    /// The state file, for its counters.
+    pub fn state_file(&self) -> Arc<File> {
+        Arc::clone(&self.state)
     }
 
     /// Keeps a file under this name, for good measure only as many as a backend may have.
@@ -70,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_backend_has_only_so_many_files_kept() {
-        let mut kept = Kept::new().unwrap();
+        let mut kept = Kept::new(&Limits::default()).unwrap();
         for buffer in 1..=600 {
             kept.keep(buffer, file(buffer));
         }

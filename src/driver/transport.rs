@@ -43,9 +43,8 @@ impl Transport for SoftwareTransport {
     }
 
     fn queue(&self, index: u16) -> Result<QueueInfo, TransportError> {
-        let state = self.0.state();
-        let queue = state.queues.get(usize::from(index));
-        queue.map(|queue| queue.info).ok_or_else(|| invalid("reading a queue's state"))
+        let info = self.0.state().queue_info(index);
+        info.ok_or_else(|| invalid("reading a queue's state"))
     }
 
     fn set_queue_fds(

@@ -67,6 +67,15 @@ pub enum LimitKind {
 impl LimitKind {
     /// How many there are.
     pub const COUNT: usize = 7;
+
+    /// Whether it bounds what is held from one command to the next, not what one command has.
+    #[must_use]
+    pub const fn is_held(self) -> bool {
+        match self {
+            Self::Resources | Self::Bytes | Self::Files | Self::TotalBackingEntries => true,
+            Self::Dimension | Self::BackingEntries | Self::Command => false,
+        }
+    }
 }
 
 impl fmt::Display for LimitKind {

@@ -14,6 +14,7 @@ use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, Modes, Replug, RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, Driver};
+use virtio_loopback_gpu::limits::DeviceLimits;
 use virtio_loopback_gpu::sync::lock;
 
 /// How long anything here may take.
@@ -65,9 +66,24 @@ impl Device {
         replug: Option<Replug>,
     ) -> Self {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
+        let limits = DeviceLimits::default();
+        Self::with_options(
+            adapter::Options {
+                name: "test".into(),
+                modes,
+                backend,
+                restarts,
+                limits,
+                cgroup: None,
+            },
+            replug,
+        )
+    }
+
+    /// A device as the adapter is told.
+    pub fn with_options(options: adapter::Options, replug: Option<Replug>) -> Self {
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
-        let options = adapter::Options { name: "test".into(), modes, backend, restarts };
         let mut made = None;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (stop, stopped) = UnixStream::pair().unwrap();

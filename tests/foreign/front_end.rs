@@ -103,6 +103,8 @@ impl FrontEnd {
             features: features & !(1 << 30) | 1 << 33,
             queue_sizes: vec![QUEUE_SIZE; 2],
             config: zerocopy::IntoBytes::as_bytes(&config).to_vec(),
+            bounce_max: 0,
+            export_max: 0,
         };
         let (transport, driver) = driver::connect(device).unwrap();
         let mut front_end = Self { backend, requests, raw, transport, eventfds: Vec::new() };
