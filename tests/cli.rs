@@ -544,7 +544,7 @@ fn limits_and_what_of_them_is_used_are_in_the_status() {
     // Who draws with more than there may be is told so.
     let outcome = place.run(&["demo", "--display", "headless", "--limit", "resources=1"]);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.contains("ERR_OUT_OF_MEMORY"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("ErrOutOfMemory"), "{}", outcome.stderr);
 }
 
 #[test]

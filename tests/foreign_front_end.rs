@@ -510,6 +510,30 @@ fn answers_for_flushes_of_a_stopped_ring_return_no_later_one() {
 }
 
 #[test]
+fn a_display_that_owes_answers_for_a_stopped_ring_only_is_not_waited_for_either() {
+    let (display, mut front_end, mut gpu, id) = latching();
+    // As many as the display may owe before no more commands are taken.
+    for _ in 0..4 {
+        submit_flushes(&mut gpu, id, 16);
+        receive_updates(&display, 16);
+        let base = front_end.stop_ring(0);
+        assert_eq!(returned(&mut gpu), 16);
+        front_end.start_ring(0, base);
+    }
+    let begun = Instant::now();
+    gpu.create_2d(100, Format::B8g8r8x8, 4, 4).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // When it has answered, all is shown on it again.
+    answer_updates(&display, 64);
+    gpu.unref(100).unwrap();
+    assert!(matches!(display.receive(), Request::MemoryScanout(off, None) if off.width == 0));
+    display.reply(request::MEMORY_SCANOUT, &[]);
+    assert!(matches!(display.receive(), Request::MemoryScanout(on, None) if on.width == 8));
+    drop((gpu, display));
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
 fn a_display_that_talks_nonsense_is_dropped() {
     for nonsense in [
         [request::GET_EDID, 4, 0].as_bytes(),

@@ -249,17 +249,22 @@ impl Device {
         }
     }
 
+    /// Whether the driver has to wait until the display answers: chains are held, or no more are taken.
+    fn is_kept_waiting(&self) -> bool {
+        !self.held.is_empty() || self.display.is_full()
+    }
+
     /// How long to wait for the display before its chains go back without it.
     #[must_use]
     pub fn display_patience(&self) -> Option<Duration> {
-        (!self.held.is_empty()).then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
+        self.is_kept_waiting().then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
     }
 
     /// Returns the chains that wait for a display that hangs: the driver's tasks must not hang with
     /// it. `true`: there were some.
     pub fn give_up_waiting(&mut self) -> bool {
         let late = self.heard.elapsed() >= DISPLAY_PATIENCE || self.display.is_stalled();
-        if self.held.is_empty() || !late {
+        if !self.is_kept_waiting() || !late {
             return false;
         }
         self.display.stall();
