@@ -38,7 +38,7 @@ impl Bench {
             limits,
             cgroup: None,
         };
-        let mut device = Device::with_options(options, None);
+        let mut device = Device::with_options(&options, None);
         let mut gpu = GpuDriver::start(device.driver.take().unwrap(), u64::MAX).unwrap();
         gpu.set_timeout(TIMEOUT);
         let memory = gpu.driver().memory().allocate(1 << 20).unwrap();
@@ -265,7 +265,7 @@ fn a_replaced_backend_has_the_same_limits_and_counts_on() {
         limits,
         cgroup: None,
     };
-    let mut device = Device::with_options(options, None);
+    let mut device = Device::with_options(&options, None);
     let mut gpu = GpuDriver::start(device.driver.take().unwrap(), u64::MAX).unwrap();
     gpu.set_timeout(TIMEOUT);
     for round in 1..=3 {

@@ -68,7 +68,7 @@ impl Device {
         let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let limits = DeviceLimits::default();
         Self::with_options(
-            adapter::Options {
+            &adapter::Options {
                 name: "test".into(),
                 modes,
                 backend,
@@ -81,7 +81,7 @@ impl Device {
     }
 
     /// A device as the adapter is told.
-    pub fn with_options(options: adapter::Options, replug: Option<Replug>) -> Self {
+    pub fn with_options(options: &adapter::Options, replug: Option<Replug>) -> Self {
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
         let mut made = None;
@@ -93,7 +93,7 @@ impl Device {
             Ok(Box::new(transport))
         };
         let mut adapter =
-            Adapter::start(&options, display.clone(), shared.clone(), stopped.into(), create)
+            Adapter::start(options, display.clone(), shared.clone(), stopped.into(), create)
                 .unwrap();
         if let Some(replug) = replug {
             adapter.replug_with(replug);
