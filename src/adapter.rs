@@ -11,6 +11,7 @@
 
 mod backend;
 mod backend_process;
+mod cgroup;
 mod device;
 mod display_server;
 mod edid;
@@ -31,6 +32,7 @@ mod scanouts;
 mod watch;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
+pub use cgroup::{Cgroup, CgroupError};
 pub use device::{Adapter, AdapterError, Options, Replug, Shared, State};
 pub use display_server::DisplayServerError;
 pub use event_loop::EventLoopError;

@@ -6,6 +6,7 @@ mod demo;
 mod fd;
 mod keep;
 mod keeper;
+mod limits;
 mod output;
 mod run;
 mod sandbox;
@@ -22,11 +23,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use env_logger::{DEFAULT_FILTER_ENV, Env};
 use log::LevelFilter;
 use virtio_loopback_display as display;
-use virtio_loopback_gpu::adapter::{BackendChoice, MAX_PIXELS, Mode, Modes};
+use virtio_loopback_gpu::adapter::{BackendChoice, Cgroup, MAX_PIXELS, Mode, Modes};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
+use virtio_loopback_gpu::limits::LimitKey;
 use virtio_loopback_gpu::one_line;
 
+use self::limits::LimitOptions;
 use self::sandbox::SandboxOptions;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
@@ -98,8 +101,19 @@ impl Cli {
         let device = match &self.command {
             Command::Run(options) => options.device(),
             Command::Demo(options) => options.device(),
-            Command::Ctl(_) | Command::Backend(_) | Command::Keeper(_) => return Ok(self),
+            Command::Backend(options) => {
+                return match options.limits.not_minded(LimitKey::is_of_backend) {
+                    Some(key) => Err(wrong_limit(&format!("a GPU backend has no limit {key}"))),
+                    None => Ok(self),
+                };
+            }
+            Command::Ctl(_) | Command::Keeper(_) => return Ok(self),
         };
+        let foreign = device.backend.is_some();
+        if let Some(key) = device.limits.not_minded(|key| !foreign || !key.is_of_backend()) {
+            let text = format!("the limit {key} is for the GPU backend behind --backend to set");
+            return Err(wrong_limit(&text));
+        }
         let text = if device.scanouts.len() > MAX_SCANOUTS {
             format!("a device has at most {MAX_SCANOUTS} scanouts")
         } else if device.modes().pixels() > MAX_PIXELS {
@@ -109,6 +123,10 @@ impl Cli {
         };
         Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text))
     }
+}
+
+fn wrong_limit(text: &str) -> clap::Error {
+    Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text)
 }
 
 fn start_log(verbose: u8) {
@@ -157,6 +175,11 @@ struct DeviceOptions {
     render: Render,
     #[command(flatten)]
     sandbox: SandboxOptions,
+    #[command(flatten)]
+    limits: LimitOptions,
+    /// Put the started GPU backend into this directory of cgroup v2, which bounds its memory and time.
+    #[arg(long, value_name = "DIR", conflicts_with = "backend")]
+    cgroup: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -207,8 +230,15 @@ impl DeviceOptions {
         let Render::TwoD = self.render;
         let mut arguments = vec!["--render".into(), "2d".into()];
         arguments.extend(self.sandbox.arguments());
+        arguments.extend(self.limits.limits().backend_arguments());
         arguments.extend(verbosity());
         Ok(BackendChoice::Child { program: std::env::current_exe()?, arguments })
+    }
+
+    /// Where the backend is accounted for.
+    fn cgroup(&self) -> Result<Option<Cgroup>, usage::BadOption> {
+        let opened = self.cgroup.as_deref().map(Cgroup::open).transpose();
+        opened.map_err(|error| usage::BadOption::new(one_line(&error), None))
     }
 
     fn display(&self) -> display::Options {

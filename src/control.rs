@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{ClientError, detach, quit, screenshot, status};
 pub use server::{ControlServer, ServerError};
-pub use status::{KeepStatus, SandboxStatus, ScanoutStatus, Status};
+pub use status::{KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status};
 
 /// Largest line of a request or an answer, in bytes.
 const MAX_LINE: u64 = 256 * 1024;

@@ -45,6 +45,7 @@
 mod backing;
 mod chain;
 mod control;
+mod counters;
 mod cursor;
 mod display;
 mod error;
@@ -63,8 +64,9 @@ pub mod testing;
 mod tests;
 pub mod wire;
 
+pub use counters::{Counter, Counters, QueueCounter};
 pub use display::{CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError};
-pub use limits::Limits;
+pub use limits::{LimitKind, Limits};
 pub use pixels::to_xrgb;
 pub use rect::Rect;
 pub use renderer::Renderer;
@@ -104,6 +106,8 @@ pub struct Completion {
     pub written: u32,
     /// Whether the driver waits for its fence.
     pub fenced: bool,
+    /// The response, if it is a bare header and the command is not to be executed twice.
+    pub answer: Option<RespType>,
 }
 
 /// A command that succeeded.
@@ -113,6 +117,8 @@ enum Outcome {
     Done,
     /// The response is written and has this many bytes.
     Answered(u32),
+    /// The response is this one, for the command was executed before.
+    As(RespType),
 }
 
 type CommandResult = Result<Outcome, CommandError>;
@@ -168,7 +174,8 @@ impl Gpu {
     }
 
     /// As [`Self::control`], for a request that an earlier device may have executed before this one
-    /// was restored from what it left: what fails only for that reason has succeeded.
+    /// was restored from what it left. One that was held back then is answered as it was; another one
+    /// is executed, and what fails only because it was executed before has succeeded.
     pub fn control_again<T>(
         &mut self,
         chain: DescriptorChain<T>,
@@ -177,10 +184,30 @@ impl Gpu {
     where
         T: Deref<Target: GuestMemory + Sized>,
     {
+        if let Some(answer) = self.resources.answered(chain.head_index()) {
+            return self.serve(chain, |_, _| Ok(Outcome::As(answer)));
+        }
         self.repeating = true;
         let completion = self.control(chain, display);
         self.repeating = false;
         completion
+    }
+
+    /// A request of the control queue is executed, but not given back to the driver yet: it is not to be
+    /// executed again by a device that goes on from here. `head` names its chain.
+    pub fn hold_back(&mut self, head: u16, completion: &Completion) {
+        self.resources.set_answered(head, completion.answer);
+    }
+
+    /// A request that was held back is about to be given back.
+    pub fn give_back(&mut self, head: u16) {
+        self.resources.set_answered(head, None);
+    }
+
+    /// Lets whoever watches the device know up to which index of its available ring a queue was
+    /// served, and how many of its chains the device had before that.
+    pub fn served(&mut self, queue: u16, taken: u16, outstanding: u32) {
+        self.resources.serve_queue(queue, taken, outstanding);
     }
 
     /// Executes a request of the cursor queue, and writes its response where there is room for one.
@@ -232,7 +259,17 @@ impl Gpu {
         let completion = match buffers.fill(&mut chain) {
             Ok(()) => {
                 let mut request = Request::new(chain.memory(), &buffers);
-                let result = execute(self, &mut request);
+                let bytes = buffers.request_bytes();
+                let result = if bytes > self.resources.limits().command {
+                    Err(CommandError::OverLimit(LimitKind::Command))
+                } else {
+                    self.resources.counts.seen(LimitKind::Command, bytes);
+                    execute(self, &mut request)
+                };
+                if let Err(CommandError::OverLimit(kind)) = result {
+                    self.resources.counts.refuse(kind);
+                }
+                self.resources.publish();
                 complete(&request, result)
             }
             Err(broken) => {
@@ -267,8 +304,9 @@ impl Gpu {
 fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> Completion {
     let fenced = request.is_fenced();
     let type_ = match result {
-        Ok(Outcome::Answered(written)) => return Completion { written, fenced },
+        Ok(Outcome::Answered(written)) => return Completion { written, fenced, answer: None },
         Ok(Outcome::Done) => RespType::OkNodata,
+        Ok(Outcome::As(type_)) => type_,
         Err(error) => {
             log::debug!("command {:#x} refused: {error}", request.header().type_);
             error.resp_type()
@@ -276,5 +314,7 @@ fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> 
     };
     // No room for a header: nothing is written.
     let written = request.respond(&request.reply(type_)).unwrap_or(0);
-    Completion { written, fenced }
+    // A flush changes nothing, and its frame has to be shown by whoever answers it.
+    let flush = request.header().type_.get() == Command::ResourceFlush as u32;
+    Completion { written, fenced, answer: (!flush).then_some(type_) }
 }

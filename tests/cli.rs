@@ -233,6 +233,38 @@ fn bad_options_are_one_line_and_exit_code_2() {
             "the argument '--fd <FD>' cannot be used with '--socket-path <PATH>' \
              (see virtio-loopback-gpu backend --help)".into(),
         ),
+        (
+            &["run", "--limit", "files=2,outstanding=48"],
+            "invalid value 'outstanding=48' for '--limit <KEY=VALUE>': \
+             the limit outstanding is a power of two from 16 to 1024 (see --help)".into(),
+        ),
+        (
+            &["demo", "--limit", "dimension=16385"],
+            "invalid value 'dimension=16385' for '--limit <KEY=VALUE>': \
+             the limit dimension is from 64 to 16K (see --help)".into(),
+        ),
+        (
+            &["run", "--backend", "x", "--limit", "export=1G,files=1"],
+            "the limit files is for the GPU backend behind --backend to set \
+             (see virtio-loopback-gpu --help)".into(),
+        ),
+        (
+            &["backend", "--fd", "3", "--limit", "bounce=16M"],
+            "a GPU backend has no limit bounce (see virtio-loopback-gpu --help)".into(),
+        ),
+        (
+            &["run", "--backend", "x", "--cgroup", "/"],
+            format!("the argument '--backend <SOCKET>' cannot be used with '--cgroup <DIR>'{run}"),
+        ),
+        (
+            &["demo", "--cgroup", "/proc"],
+            "--cgroup /proc is no directory of cgroup v2 (see mount -t cgroup2) (see --help)".into(),
+        ),
+        (
+            &["demo", "--cgroup", "/nonexistent"],
+            "--cgroup /nonexistent cannot be opened: No such file or directory (os error 2) \
+             (see --help)".into(),
+        ),
     ] {
         let outcome = place.run(arguments);
         let stderr = format!("error: {message}\n");
@@ -485,6 +517,46 @@ fn a_running_device_answers_ctl() {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
     assert!(!is_alive(backend));
     assert!(!place.sockets().join("gpu0.sock").exists());
+}
+
+#[test]
+fn limits_and_what_of_them_is_used_are_in_the_status() {
+    let place = Place::new();
+    let options = "--buffers classic --scanout 160x100 --frames 3 --keep --limit bytes=1M,files=3 \
+                   --limit resources=5 --limit outstanding=32,export=1G";
+    let mut demo = place.demo(&options.split_whitespace().collect::<Vec<_>>());
+    demo.ready();
+    let updates = || place.status()["scanouts"][0]["updates"].as_u64().unwrap_or(0);
+    wait_until("the frames are drawn", || updates() == 3);
+    let limits = place.status()["limits"].take();
+    // Two buffers, and a cursor of 64 × 64.
+    let bytes = 2 * 160 * 100 * 4 + 64 * 64 * 4;
+    let held = |limit: u64, used: u64| serde_json::json!({ "limit": limit, "used": used, "peak": used, "refused": 0 });
+    let seen = |limit: u64, peak: u64| serde_json::json!({ "limit": limit, "used": null, "peak": peak, "refused": 0 });
+    assert_eq!(limits["resources"], held(5, 3));
+    assert_eq!(limits["bytes"], held(1 << 20, bytes));
+    assert_eq!(limits["files"], held(3, 3));
+    assert_eq!(limits["total_entries"], held(1 << 20, 3));
+    assert_eq!(limits["entries"], seen(1 << 18, 1));
+    assert_eq!(limits["dimension"], seen(16_384, 160));
+    // A transfer's.
+    assert_eq!(limits["command"], seen(8 << 20, 56));
+    let outstanding = &limits["outstanding"];
+    assert_eq!((&outstanding["limit"], &outstanding["used"]), (&32.into(), &0.into()));
+    assert!((1..=32).contains(&outstanding["peak"].as_u64().unwrap()), "{outstanding}");
+    // Nobody makes bounce pages or dma-bufs without the kernel.
+    assert_eq!(limits.as_object().unwrap().len(), 8, "{limits}");
+    assert_eq!(place.status()["cgroup"], serde_json::Value::Null);
+    let text = place.run(&["ctl", "status"]).stdout;
+    assert_eq!(bytes, 141 << 10);
+    assert!(text.contains("  limit     resources 5, 3 used, 3 at most\n"), "{text}");
+    assert!(text.contains("  limit     bytes 1M, 141K used, 141K at most\n"), "{text}");
+    assert_eq!(place.run(&["ctl", "quit"]).code, Some(0));
+    assert_eq!(demo.end().code, Some(0));
+    // Who draws with more than there may be is told so.
+    let outcome = place.run(&["demo", "--display", "headless", "--limit", "resources=1"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("ErrOutOfMemory"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -45,8 +45,15 @@ fn life_of(
         Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
     let restarts = RestartPolicy::default();
     let modes = Modes::new(Vec::new());
-    let options =
-        adapter::Options { name: "test".into(), modes, backend, restarts, keep: Duration::ZERO };
+    let options = adapter::Options {
+        name: "test".into(),
+        modes,
+        backend,
+        restarts,
+        keep: Duration::ZERO,
+        limits: Default::default(),
+        cgroup: None,
+    };
     let mut made = None;
     let mut adapter = Adapter::start(&options, display, shared, stopped.into(), None, |config| {
         let (transport, driver) = driver::connect(config.clone()).unwrap();

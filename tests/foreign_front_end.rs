@@ -15,8 +15,8 @@ use front_end::{BackendProcess, Display, FrontEnd, QUEUE_SIZE};
 use virtio_loopback_gpu::driver::{
     BufferKind, BufferSpec, DriverError, GpuDriver, Submission, header,
 };
-use virtio_loopback_gpu::gpu::Rect;
-use virtio_loopback_gpu::gpu::wire::{Command, Format, GetEdid, RespType};
+use virtio_loopback_gpu::gpu::wire::{Command, Format, GetEdid, ResourceCreate2d, RespType};
+use virtio_loopback_gpu::gpu::{Limits, Rect, StateFile};
 use virtio_loopback_gpu::vhost_gpu::Request;
 use virtio_loopback_gpu::vhost_gpu::message::{
     F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, Scanout, Update, request,
@@ -240,6 +240,65 @@ fn flushes_come_back_when_they_are_latched_and_other_commands_at_once() {
     assert_eq!(front_end.close().0, Some(0));
 }
 
+/// A resource is made with a fence, which waits for that of a flush, and taken away without one, as
+/// the kernel's driver does for a client of the render node. Then the backend is killed. `again`: the
+/// driver has used the number for another resource by then.
+fn kill_with_a_creation_held_back(again: bool) {
+    let state = StateFile::create(&Limits::default()).unwrap();
+    let (display, socket) = Display::new(LIKE_US);
+    let (mut front_end, mut gpu) = FrontEnd::start_keeping(&socket, Some(&state));
+    assert_eq!(display.negotiated(), LIKE_US);
+    let id = show(&mut gpu);
+    assert!(matches!(display.receive(), Request::MemoryScanout(_, None)));
+    let create = ResourceCreate2d {
+        hdr: header(Command::ResourceCreate2d),
+        resource_id: 5.into(),
+        format: (Format::B8g8r8x8 as u32).into(),
+        width: 4.into(),
+        height: 4.into(),
+    };
+    submit_flushes(&mut gpu, id, 1);
+    receive_updates(&display, 1);
+    gpu.control().submit(&create, Submission::fenced(77)).unwrap();
+    gpu.unref(5).unwrap();
+    if again {
+        gpu.create_2d(5, Format::B8g8r8x8, 8, 8).unwrap();
+    }
+    assert_eq!(gpu.control().outstanding(), 2);
+    let (display, socket) = Display::new(LIKE_US);
+    assert_eq!(front_end.replace(&socket, &state), 2);
+    assert_eq!(display.negotiated(), LIKE_US);
+    assert!(matches!(display.receive(), Request::MemoryScanout(_, None)));
+    // The frame that is there, and the flush that was outstanding, for which both wait.
+    receive_updates(&display, 2);
+    assert_eq!(returned(&mut gpu), 0);
+    answer_updates(&display, 2);
+    let mut next = || gpu.control().wait(TIMEOUT).unwrap().unwrap();
+    let (flush, created) = (next(), next());
+    assert_eq!((flush.fence, created.fence), (None, Some(77)));
+    flush.expect(RespType::OkNodata, 24).unwrap();
+    created.expect(RespType::OkNodata, 24).unwrap();
+    if again {
+        // The one that came last is there: the other has no such rectangle.
+        gpu.set_scanout(1, 5, rect(0, 0, 8, 8)).unwrap();
+        gpu.unref(5).unwrap();
+    } else {
+        gpu.create_2d(5, Format::B8g8r8x8, 4, 4).unwrap();
+    }
+    drop(gpu);
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn a_creation_that_was_held_back_is_not_made_again_behind_its_end() {
+    kill_with_a_creation_held_back(false);
+}
+
+#[test]
+fn a_creation_that_was_held_back_takes_no_later_resource_away() {
+    kill_with_a_creation_held_back(true);
+}
+
 #[test]
 fn fences_come_back_in_order() {
     let (display, front_end, mut gpu, id) = latching();
@@ -447,6 +506,30 @@ fn answers_for_flushes_of_a_stopped_ring_return_no_later_one() {
     answer_updates(&display, 1);
     assert_eq!(returned(&mut gpu), 1);
     drop(gpu);
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn a_display_that_owes_answers_for_a_stopped_ring_only_is_not_waited_for_either() {
+    let (display, mut front_end, mut gpu, id) = latching();
+    // As many as the display may owe before no more commands are taken.
+    for _ in 0..4 {
+        submit_flushes(&mut gpu, id, 16);
+        receive_updates(&display, 16);
+        let base = front_end.stop_ring(0);
+        assert_eq!(returned(&mut gpu), 16);
+        front_end.start_ring(0, base);
+    }
+    let begun = Instant::now();
+    gpu.create_2d(100, Format::B8g8r8x8, 4, 4).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // When it has answered, all is shown on it again.
+    answer_updates(&display, 64);
+    gpu.unref(100).unwrap();
+    assert!(matches!(display.receive(), Request::MemoryScanout(off, None) if off.width == 0));
+    display.reply(request::MEMORY_SCANOUT, &[]);
+    assert!(matches!(display.receive(), Request::MemoryScanout(on, None) if on.width == 8));
+    drop((gpu, display));
     assert_eq!(front_end.close().0, Some(0));
 }
 

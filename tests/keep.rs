@@ -14,7 +14,7 @@ use common::{Device, TIMEOUT, program};
 use loopback_driver_glue::{Transport, TransportError};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use virtio_loopback_gpu::adapter::{Adopt, BackendChoice, Keep, RestartPolicy, State};
+use virtio_loopback_gpu::adapter::{Adopt, BackendChoice, Keep, Options, RestartPolicy, State};
 use virtio_loopback_gpu::driver::card::{CardPlayer, PlayerOptions, TestCard};
 use virtio_loopback_gpu::driver::{
     BufferKind, BufferSpec, Driver, DriverError, GpuDriver, SoftwareTransport,
@@ -57,7 +57,9 @@ impl Store {
     fn start(&self, modes: &[&str], adopt: Adopt) -> Device {
         let restarts = RestartPolicy { most: 100, ..RestartPolicy::default() };
         let backend = BackendChoice::Child { program: program(), arguments: Vec::new() };
-        Device::with_keep(modes, backend, restarts, None, KEEP, Some(self.keep(adopt)))
+        let options = Device::options(modes, backend, restarts);
+        let options = Options { keep: KEEP, ..options };
+        Device::with_keep(&options, None, Some(self.keep(adopt)))
     }
 }
 

@@ -418,6 +418,7 @@ fuzz_target!(|steps: Vec<Step>| {
         dimension: 2048,
         backing_entries: 64,
         total_backing_entries: 256,
+        command: 2048,
     };
     let mut fixture = Fixture::with(limits, Looker::default());
     fixture.display.memory = fixture.memory.clone();

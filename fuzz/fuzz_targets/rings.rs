@@ -244,6 +244,7 @@ fuzz_target!(|input: Input| {
         dimension: 2048,
         backing_entries: 64,
         total_backing_entries: 256,
+        command: 2048,
     };
     let mut driver = Driver { rings: Rings::new(limits), available: [0; 2] };
     let display = input.display.then(|| {

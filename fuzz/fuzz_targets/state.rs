@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     dimension: 512,
     backing_entries: 6,
     total_backing_entries: 12,
+    command: 4096,
 };
 
 /// Bytes of the file that mean something: all but most of the first page.
@@ -42,6 +43,9 @@ enum Change {
     Scanout { number: u8, word: u8, value: u32 },
     Resource { slot: u8, word: u8, value: u32 },
     Piece { number: u8, address: u16, length: u32, next: u8 },
+    Counter { word: u8, value: u32 },
+    /// How the command with a descriptor was answered.
+    Answered { head: u8, type_: u16 },
 }
 
 /// A command to the device that has gone on.
@@ -87,6 +91,12 @@ fn change(file: &File, change: &Change) {
             for (index, word) in (0_u64..).zip(words) {
                 put(offset + index * 8, &word.to_ne_bytes());
             }
+        }
+        Change::Counter { word, value } => {
+            put(1024 + u64::from(word) % 48 * 4, &value.to_ne_bytes());
+        }
+        Change::Answered { head, type_ } => {
+            put(2048 + u64::from(head) * 2, &type_.to_ne_bytes());
         }
     }
 }

@@ -197,6 +197,7 @@ static long queue_info(struct vlb_device *dev, void __user *user)
 	info.ready = q->vq ? 1 : 0;
 	info.size = q->vq ? q->shadow.driver.num : q->max;
 	info.outstanding = q->vq ? q->shadow.outstanding : 0;
+	info.avail_idx = q->vq ? q->shadow.offered : 0;
 	spin_unlock_irq(&q->lock);
 
 	vring_init(&ring, info.size, q->ring, PAGE_SIZE);

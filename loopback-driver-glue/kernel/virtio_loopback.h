@@ -103,7 +103,8 @@ struct virtio_loopback_queue_fds {
  * @outstanding: buffers the device side has not returned
  * @next_avail: where a device side that has not taken any buffer starts in the
  *	available ring; how far one has got is not followed here
- * @reserved0: out: 0
+ * @avail_idx: out: index of the available ring, as the module has put it; what
+ *	the device side writes there is not looked at
  * @desc: IOVA of the descriptor table
  * @avail: IOVA of the available ring
  * @used: IOVA of the used ring
@@ -115,7 +116,7 @@ struct virtio_loopback_queue_info {
 	__u32 ready;
 	__u32 outstanding;
 	__u32 next_avail;
-	__u32 reserved0;
+	__u32 avail_idx;
 	__u64 desc;
 	__u64 avail;
 	__u64 used;

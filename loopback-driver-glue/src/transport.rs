@@ -26,6 +26,12 @@ pub struct DeviceConfig {
     /// Milliseconds for which the device waits for another process when the one that serves it is
     /// gone; 0: it is removed then.
     pub keep_ms: u32,
+    /// Bytes that copies of the driver's buffers may take, where a transport makes any; 0: as many as
+    /// it allows.
+    pub bounce_max: u64,
+    /// Bytes of the driver's memory that dma-bufs may hold, where a transport exports any; 0: as many
+    /// as it allows.
+    pub export_max: u64,
 }
 
 /// A step of the driver. The adapter follows these; it never polls the driver's state.
@@ -68,6 +74,10 @@ pub struct QueueInfo {
     pub ready: bool,
     /// Index in the available ring where the device side starts.
     pub next_avail: u16,
+    /// Index of the available ring: up to there it has buffers.
+    pub avail_idx: u16,
+    /// Buffers that the device side has not returned, at most `size`.
+    pub outstanding: u16,
     /// Address of the descriptor table.
     pub desc: u64,
     /// Address of the available ring.

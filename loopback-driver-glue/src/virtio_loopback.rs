@@ -110,6 +110,8 @@ impl Transport for VirtioLoopback {
             size: small(info.size)?,
             ready: info.ready != 0,
             next_avail: small(info.next_avail)?,
+            avail_idx: small(info.avail_idx)?,
+            outstanding: small(info.outstanding)?,
             desc: info.desc,
             avail: info.avail,
             used: info.used,
@@ -226,6 +228,8 @@ fn create_argument(config: &DeviceConfig) -> Result<abi::Create, TransportError>
     create.window_size = WINDOW_SIZE;
     create.reset_timeout_ms = RESET_TIMEOUT_MS;
     create.keep_ms = config.keep_ms;
+    create.bounce_max = config.bounce_max;
+    create.export_max = config.export_max;
     let invalid = || io_error("creating the loopback device")(io::ErrorKind::InvalidInput.into());
     let sizes = create.queue_size.get_mut(..config.queue_sizes.len()).ok_or_else(invalid)?;
     sizes.copy_from_slice(&config.queue_sizes);

@@ -10,7 +10,7 @@ use loopback_driver_glue::MemoryWindow;
 use rustix::pipe::PipeFlags;
 use virtio_loopback_display::DisplayHandle;
 
-use super::backend_process::{BackendChoice, BackendProcess};
+use super::backend_process::BackendProcess;
 use super::device::{AdapterError, Options};
 use super::display_server::{DisplayServer, DisplayServerError};
 use super::event_loop::{Ends, EventLoopError};
@@ -50,11 +50,12 @@ impl Backend {
     /// Starts a backend, or connects to one, and agrees with it on features. `started` is told the
     /// process id of a child before it has answered anything.
     pub fn connect(
-        choice: &BackendChoice,
+        options: &Options,
         stop: &OwnedFd,
         started: impl FnOnce(Option<u32>),
     ) -> Result<Self, AdapterError> {
-        let (mut process, stream) = BackendProcess::start(choice)?;
+        let (mut process, stream) =
+            BackendProcess::start(&options.backend, options.cgroup.as_ref())?;
         started(process.id());
         let socket = stream.try_clone()?;
         let front_end = match FrontEnd::connect(stream, stop.try_clone()?) {
@@ -128,6 +129,7 @@ impl Backend {
         match error {
             EventLoopError::BackendGone => self.why_gone(),
             EventLoopError::BackendHangs => AdapterError::BackendHangs,
+            EventLoopError::BackendStuck { queue } => AdapterError::BackendStuck { queue },
             EventLoopError::DisplayEnded => match self.display.take().map(DisplaySocket::stop) {
                 Some(Err(error)) => error.into(),
                 _ => AdapterError::DisplayClosed,

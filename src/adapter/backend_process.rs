@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use super::cgroup::Cgroup;
+
 /// Where the GPU backend is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendChoice {
@@ -32,6 +34,20 @@ pub enum BackendProcessError {
     Start {
         /// Its executable.
         program: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The child cannot be put where it is to be accounted for.
+    #[error(
+        "cannot start the GPU backend {} in --cgroup {} (a group of processes, without controllers for groups below \
+         it, takes one; it must still be there)", program.display(), cgroup.display()
+    )]
+    StartIn {
+        /// Its executable.
+        program: PathBuf,
+        /// The directory.
+        cgroup: PathBuf,
         /// The system's answer.
         #[source]
         source: io::Error,
@@ -79,11 +95,20 @@ pub struct BackendProcess {
 }
 
 impl BackendProcess {
-    /// Starts or connects to the backend.
-    pub fn start(choice: &BackendChoice) -> Result<(Self, UnixStream), BackendProcessError> {
+    /// Starts a backend, in a control group if one is given, or connects to one.
+    pub fn start(
+        choice: &BackendChoice,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<(Self, UnixStream), BackendProcessError> {
         match choice {
-            BackendChoice::Child { program, arguments } => spawn(program, arguments)
-                .map_err(|source| BackendProcessError::Start { program: program.clone(), source }),
+            BackendChoice::Child { program, arguments } => spawn(program, arguments, cgroup)
+                .map_err(|source| {
+                    let program = program.clone();
+                    match cgroup.map(|cgroup| cgroup.path().to_owned()) {
+                        Some(cgroup) => BackendProcessError::StartIn { program, cgroup, source },
+                        None => BackendProcessError::Start { program, source },
+                    }
+                }),
             BackendChoice::Socket(path) => {
                 let stream = UnixStream::connect(path).map_err(|source| {
                     BackendProcessError::Connect { path: path.clone(), source }
@@ -141,7 +166,11 @@ impl Drop for BackendProcess {
     }
 }
 
-fn spawn(program: &Path, arguments: &[String]) -> io::Result<(BackendProcess, UnixStream)> {
+fn spawn(
+    program: &Path,
+    arguments: &[String],
+    cgroup: Option<&Cgroup>,
+) -> io::Result<(BackendProcess, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(program);
     // Its end of the socket is its standard input. Its messages are the adapter's; standard output
@@ -151,7 +180,7 @@ fn spawn(program: &Path, arguments: &[String]) -> io::Result<(BackendProcess, Un
     command.env_clear().envs(
         std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept)),
     );
-    sys::end_with_parent(&mut command);
+    sys::prepare(&mut command, cgroup.map(Cgroup::procs));
     // A signal for the terminal's foreground group is for the adapter, which ends the child.
     command.process_group(0);
     let mut child = command.spawn()?;
@@ -190,15 +219,25 @@ fn wait_until_ended(pidfd: &OwnedFd, timeout: Duration) -> bool {
 
 /// What has to happen between fork and exec.
 mod sys {
+    use std::fs::File;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+    use std::sync::Arc;
 
     use rustix::process::{Signal, set_parent_process_death_signal};
 
-    /// Makes the child end with the thread that starts it.
-    pub fn end_with_parent(command: &mut Command) {
-        let prepare = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
-        // SAFETY: the closure makes one system call; it neither allocates nor locks.
+    /// Makes the child end with the thread that starts it, and puts it into a control group, whose
+    /// `cgroup.procs` this is, before it allocates anything.
+    pub fn prepare(command: &mut Command, procs: Option<Arc<File>>) {
+        let prepare = move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if let Some(procs) = &procs {
+                // Whoever writes it.
+                rustix::io::write(&**procs, b"0")?;
+            }
+            Ok(())
+        };
+        // SAFETY: the closure makes two system calls; it neither allocates nor locks.
         unsafe { command.pre_exec(prepare) };
     }
 }

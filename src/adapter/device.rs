@@ -1,6 +1,7 @@
 //! Putting a device together, and taking it apart in the right order.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use loopback_driver_glue::{DeviceConfig, QueueInfo, Transport, TransportError};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use virtio_loopback_display::DisplayHandle;
@@ -16,6 +17,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::backend::Backend;
 use super::backend_process::{BackendChoice, BackendProcessError};
+use super::cgroup::Cgroup;
 use super::display_server::DisplayServerError;
 use super::event_loop::{self, Announcement, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
@@ -24,14 +26,16 @@ use super::kept::Kept;
 use super::modes::Modes;
 use super::restarts::{RestartPolicy, Restarts};
 use super::scanouts::ScanoutError;
+use super::watch::Work;
 use crate::features::Features;
-use crate::gpu::wire;
+use crate::gpu::{Counters, Limits, wire};
+use crate::limits::DeviceLimits;
 use crate::sync::lock;
 
 /// Virtio vendor id of Red Hat's devices, which the driver does not look at.
 const VENDOR_ID: u32 = 0x1af4;
-/// Entries of the control and of the cursor queue.
-const QUEUE_SIZES: [u16; wire::QUEUE_COUNT] = [1024, 64];
+/// Entries of the cursor queue.
+const CURSOR_QUEUE_SIZE: u16 = 64;
 
 /// What a device shall be.
 #[derive(Debug, Clone)]
@@ -46,6 +50,10 @@ pub struct Options {
     pub restarts: RestartPolicy,
     /// For how long the device waits for another adapter when this one dies; 0: it is removed then.
     pub keep: Duration,
+    /// What the driver may make others hold. A child must be told its own ones.
+    pub limits: DeviceLimits,
+    /// Where a child is accounted for.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Why a device cannot be, or has ended.
@@ -78,6 +86,12 @@ pub enum AdapterError {
     /// The backend lives, but does nothing any more.
     #[error("the GPU backend hangs")]
     BackendHangs,
+    /// The backend answers, but does not go on with a queue.
+    #[error("the GPU backend starts no more commands of queue {queue}")]
+    BackendStuck {
+        /// The queue.
+        queue: u16,
+    },
     /// The backend lives, but shows nothing any more.
     #[error("the GPU backend closed its display socket")]
     DisplayClosed,
@@ -110,6 +124,7 @@ impl AdapterError {
                 | Self::BackendNotReady(_)
                 | Self::BackendGone(_)
                 | Self::BackendHangs
+                | Self::BackendStuck { .. }
                 | Self::Display(_)
                 | Self::DisplayClosed
         )
@@ -130,6 +145,8 @@ pub struct Shared {
     pub backend_id: Option<u32>,
     /// Times a child backend was replaced.
     pub restarts: u64,
+    /// The state file of a child, which has its counters.
+    pub(super) state_file: Option<Arc<File>>,
     /// A driver has left, and no backend was told to forget what it had made.
     pub(super) stale: bool,
     /// Where the driver is.
@@ -168,6 +185,44 @@ impl Shared {
         let figures = self.transport.as_ref().and_then(|transport| transport.figures().ok());
         let mut figures = figures.into_iter().flatten();
         figures.find(|(name, _)| *name == "outstanding").map_or(0, |(_, count)| count)
+    }
+
+    /// Commands of the control queue that the device has.
+    pub fn commands(&self) -> Option<u16> {
+        let info = self.transport.as_ref()?.queue(wire::CONTROL_QUEUE).ok()?;
+        Some(info.outstanding)
+    }
+
+    /// What the driver wants of a child that is watched.
+    pub(super) fn work(&self) -> Work {
+        let buffers = self.outstanding() > 0;
+        let Some((counters, transport)) = self.counters().zip(self.transport.as_ref()) else {
+            return Work { buffers, ..Work::default() };
+        };
+        let mut next = [None; wire::QUEUE_COUNT];
+        for ((next, counter), index) in next.iter_mut().zip(counters.queues).zip(0..) {
+            // What the driver has put there last is a part of the ring, or there is nothing to compare.
+            let taken = counter.taken as u16;
+            let info = transport.queue(index).ok().filter(|info| info.ready);
+            let waiting = info.map(|info| (info.avail_idx.wrapping_sub(taken), info.size));
+            *next = waiting.and_then(|(count, size)| (1..=size).contains(&count).then_some(taken));
+        }
+        Work { buffers, next }
+    }
+
+    /// No buffer of these queues is taken by the child that begins to serve them.
+    pub(super) fn begin_queues(&self, queues: &[(u16, QueueInfo)]) {
+        let Some(state) = &self.state_file else { return };
+        for (index, info) in queues {
+            if let Err(error) = Counters::set_taken(state, *index, info.next_avail) {
+                log::debug!("the state file cannot be written: {error}");
+            }
+        }
+    }
+
+    /// What a child says of its limits and queues. It is not to be trusted.
+    pub fn counters(&self) -> Option<Counters> {
+        self.state_file.as_ref().and_then(|state| Counters::read(state).ok())
     }
 
     /// The transport of a device that is there.
@@ -238,16 +293,16 @@ impl Adapter {
         keep: Option<Keep>,
         create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
+        let limits = &options.limits.gpu;
         let (mut kept, inherited) = match (&options.backend, keep) {
             (BackendChoice::Socket(_), _) => (None, None),
-            (BackendChoice::Child { .. }, None) => (Some(Kept::new(None)?), None),
+            (BackendChoice::Child { .. }, None) => (Some(Kept::new(limits, None)?), None),
             (BackendChoice::Child { .. }, Some(keep)) => {
-                let (kept, inherited) = keep.open()?;
+                let (kept, inherited) = keep.open(limits)?;
                 (Some(kept), inherited)
             }
         };
-        let mut backend =
-            Backend::connect(&options.backend, &stop, |id| lock(&shared).backend_id = id)?;
+        let mut backend = Backend::connect(options, &stop, |id| lock(&shared).backend_id = id)?;
         let config = match device_config(options, &backend.front_end) {
             Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
                 return Err(AdapterError::Stopped);
@@ -258,12 +313,12 @@ impl Adapter {
             config => config?,
         };
         log::info!("device: offers {}", Features(config.features));
-        let held = inherited.as_ref().is_some_and(|inherited| inherited.is(&config));
+        let held = inherited.as_ref().is_some_and(|inherited| inherited.is(&config, limits));
         let keep_time = match &inherited {
             Some(inherited) if held => inherited.keep(),
             _ => options.keep,
         };
-        let transport = plug(&config, inherited, kept.as_mut(), create)?;
+        let transport = plug(&config, limits, inherited, kept.as_mut(), create)?;
         let kept = kept.map(|kept| Arc::new(Mutex::new(kept)));
         if let Some(kept) = &kept {
             keep::watch(kept)?;
@@ -278,6 +333,7 @@ impl Adapter {
             shared.held = held;
             shared.kept = kept.clone();
             shared.keep = keep_time;
+            shared.state_file = kept.as_ref().map(|kept| lock(kept).state_file());
         }
         let restarts = Restarts::new(options.restarts);
         let options = options.clone();
@@ -338,13 +394,14 @@ impl Drop for Adapter {
 /// The device: one that was left, if it is what is wanted, else a new one.
 fn plug(
     config: &DeviceConfig,
+    limits: &Limits,
     inherited: Option<Inherited>,
     kept: Option<&mut Kept>,
     create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
 ) -> Result<Box<dyn Transport>, AdapterError> {
     let Some(kept) = kept else { return Ok(create(config)?) };
     match inherited {
-        Some(inherited) if inherited.is(config) => {
+        Some(inherited) if inherited.is(config, limits) => {
             let Inherited { transport, keepsake, record, continues, .. } = inherited;
             kept.keep_same_device(keepsake, record);
             if !continues {
@@ -407,8 +464,10 @@ pub(super) fn device_config(
         device_id: wire::DEVICE_ID,
         vendor_id: VENDOR_ID,
         features: offered(options, front_end.features()) | 1 << VIRTIO_F_ACCESS_PLATFORM,
-        queue_sizes: QUEUE_SIZES.to_vec(),
+        queue_sizes: vec![options.limits.outstanding, CURSOR_QUEUE_SIZE],
         config: config.as_bytes().to_vec(),
         keep_ms: u32::try_from(options.keep.as_millis()).unwrap_or(u32::MAX),
+        bounce_max: options.limits.bounce,
+        export_max: options.limits.export,
     })
 }

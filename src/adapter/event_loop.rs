@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::device::{Shared, State};
 use super::front_end::{FrontEnd, FrontEndError};
 use super::nodes::{self, Missing, Wait};
+use super::watch::Step;
 use crate::features::Features;
 use crate::gpu::wire;
 use crate::sync::lock;
@@ -30,6 +31,12 @@ pub enum EventLoopError {
     /// The backend does not answer.
     #[error("the GPU backend hangs")]
     BackendHangs,
+    /// The backend answers, but does not go on with a queue.
+    #[error("the GPU backend starts no more commands of queue {queue}")]
+    BackendStuck {
+        /// The queue.
+        queue: u16,
+    },
     /// The display socket is no longer served, though the backend is there.
     #[error("the GPU backend has no display any more")]
     DisplayEnded,
@@ -153,10 +160,10 @@ fn check(
     if kicked {
         front_end.kicked(now);
     }
-    let has_buffers = || lock(shared).outstanding() > 0;
-    match front_end.check(now, has_buffers)? {
-        true => Ok(()),
-        false => Err(EventLoopError::BackendHangs),
+    match front_end.check(now, || lock(shared).work())? {
+        Step::Wait | Step::Ask => Ok(()),
+        Step::GiveUp => Err(EventLoopError::BackendHangs),
+        Step::Stuck(queue) => Err(EventLoopError::BackendStuck { queue }),
     }
 }
 
@@ -279,7 +286,9 @@ pub fn start_backend(
             [wire::CONTROL_QUEUE, wire::CURSOR_QUEUE].into_iter().map(&mut queue).collect();
         let queues = queues?;
         let MemoryWindow { fd, size } = transport.memory();
-        (features, fd.try_clone_to_owned()?, size, queues)
+        let memory = fd.try_clone_to_owned()?;
+        shared.begin_queues(&queues);
+        (features, memory, size, queues)
     };
     for (index, count) in repeated {
         front_end.set_repeated(index, count)?;

@@ -16,7 +16,7 @@ use super::requests::{
     ConfigAccess, MemoryTable, Request, RequestError, Requests, RestoreMemory, RingAddresses,
     RingState,
 };
-use super::watch::{Step, Watch};
+use super::watch::{Step, Watch, Work};
 use crate::gpu::wire;
 use crate::vhost_gpu::ChannelError;
 
@@ -149,19 +149,18 @@ impl FrontEnd {
         }
     }
 
-    /// Asks the backend, if it is time, whether it is still there. False: it is not, for all it
-    /// says. `has_buffers` tells whether it has something to do.
+    /// Asks the backend, if it is time, whether it is still there. `work` tells what it has to do.
+    /// Returns what was done, or is to be done about it.
     pub fn check(
         &mut self,
         now: Instant,
-        has_buffers: impl FnOnce() -> bool,
-    ) -> Result<bool, FrontEndError> {
-        match self.watch.as_mut().map_or(Step::Wait, |watch| watch.step(now, has_buffers)) {
-            Step::Wait => {}
-            Step::Ask => self.requests.ping().map_err(failed("GET_FEATURES"))?,
-            Step::GiveUp => return Ok(false),
+        work: impl FnOnce() -> Work,
+    ) -> Result<Step, FrontEndError> {
+        let step = self.watch.as_mut().map_or(Step::Wait, |watch| watch.step(now, work));
+        if step == Step::Ask {
+            self.requests.ping().map_err(failed("GET_FEATURES"))?;
         }
-        Ok(true)
+        Ok(step)
     }
 
     /// Takes the answer to a check when the socket is readable. False: none is expected, so the

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::kept::{DEVICE, Kept, MAX_FILES, PIXELS, RECORD, STATE};
 use super::record::Record;
 use crate::fd_store::{FdStore, Left};
+use crate::gpu::Limits;
 use crate::one_line;
 use crate::sync::lock;
 
@@ -61,6 +62,8 @@ pub(super) struct Inherited {
     pub keepsake: OwnedFd,
     /// What it is.
     pub config: DeviceConfig,
+    /// Of its backends.
+    pub limits: Limits,
     pub record: Record,
     /// Its driver is the one that the state is about.
     pub continues: bool,
@@ -72,30 +75,31 @@ impl Inherited {
         Duration::from_millis(self.config.keep_ms.into())
     }
 
-    /// Whether it is what a device with `config` would be.
-    pub fn is(&self, config: &DeviceConfig) -> bool {
-        self.config == DeviceConfig { keep_ms: self.config.keep_ms, ..config.clone() }
+    /// Whether it is what a device with `config` and `limits` would be.
+    pub fn is(&self, config: &DeviceConfig, limits: &Limits) -> bool {
+        let config = DeviceConfig { keep_ms: self.config.keep_ms, ..config.clone() };
+        self.config == config && self.limits == *limits
     }
 }
 
 impl Keep {
     /// Takes over what was left, if that can be gone on with. Otherwise nothing of it is kept.
-    pub(super) fn open(self) -> io::Result<(Kept, Option<Inherited>)> {
+    pub(super) fn open(self, limits: &Limits) -> io::Result<(Kept, Option<Inherited>)> {
         let Self { store, mut left, adopt } = self;
         let names: Vec<String> = left.names().map(str::to_owned).collect();
         match take_over(&mut left, adopt) {
             Ok(Some((inherited, state, pixels))) => {
                 log::info!("device: goes on with one that was kept");
-                Ok((Kept::with(state, pixels, Some(store)), Some(inherited)))
+                Ok((Kept::with(state, limits, pixels, Some(store)), Some(inherited)))
             }
-            Ok(None) => Ok((Kept::new(Some(store))?, None)),
+            Ok(None) => Ok((Kept::new(limits, Some(store))?, None)),
             Err(error) => {
                 let error = one_line(&error);
                 log::warn!("the device that was kept is given up: {error}");
                 drop(left);
                 let removed = names.iter().try_for_each(|name| store.remove(name));
                 removed.and_then(|()| store.wait()).map_err(io::Error::other)?;
-                Ok((Kept::new(Some(store))?, None))
+                Ok((Kept::new(limits, Some(store))?, None))
             }
         }
     }
@@ -107,13 +111,13 @@ fn take_over(left: &mut Left, adopt: Adopt) -> Result<Option<TakenOver>, TakeOve
     let Some(keepsake) = left.take(DEVICE) else { return Ok(None) };
     let mut take = |name| left.take(name).ok_or(TakeOverError::Missing(name));
     let (record, state) = (take(RECORD)?, File::from(take(STATE)?));
-    let (record, config) = Record::open(record).map_err(TakeOverError::Record)?;
+    let (record, config, limits) = Record::open(record).map_err(TakeOverError::Record)?;
     let transport = adopt(keepsake.try_clone().map_err(TakeOverError::Record)?)?;
     let starts = transport.driver_starts()?;
     let start = record.start().map_err(TakeOverError::Record)?;
     wait_until_unused(&state).map_err(TakeOverError::InUse)?;
     let continues = starts.runs && starts.count == start;
-    let inherited = Inherited { transport, keepsake, config, record, continues };
+    let inherited = Inherited { transport, keepsake, config, limits, record, continues };
     Ok(Some((inherited, state, pixels(left))))
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use loopback_driver_glue::DeviceConfig;
@@ -12,7 +13,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use super::record::Record;
 use super::restarts::{RestartPolicy, Restarts};
 use crate::fd_store::{FdStore, Place, StoreError};
-use crate::gpu::{Limits, StateFile};
+use crate::gpu::{Counters, Limits, StateFile};
 use crate::one_line;
 
 /// Files of pixels that are kept: as many as one of our backends has.
@@ -31,7 +32,8 @@ pub(super) const PIXELS: &str = "pixels-";
 /// device.
 #[derive(Debug)]
 pub struct Kept {
-    state: File,
+    state: Arc<File>,
+    limits: Limits,
     pixels: HashMap<u64, OwnedFd>,
     device: Option<KeptDevice>,
     store: Option<FdStore>,
@@ -47,21 +49,27 @@ struct KeptDevice {
 }
 
 impl Kept {
-    /// Nothing is kept yet.
-    pub fn new(store: Option<FdStore>) -> io::Result<Self> {
-        let state = StateFile::create(&Limits::default())?;
-        Ok(Self::with(state, HashMap::new(), store))
+    /// Nothing is kept yet of a backend with these limits.
+    pub fn new(limits: &Limits, store: Option<FdStore>) -> io::Result<Self> {
+        let state = StateFile::create(limits)?;
+        Ok(Self::with(state, limits, HashMap::new(), store))
     }
 
     /// What another adapter has left in `store`, which still has it.
-    pub(super) fn with(state: File, pixels: HashMap<u64, OwnedFd>, store: Option<FdStore>) -> Self {
+    pub(super) fn with(
+        state: File,
+        limits: &Limits,
+        pixels: HashMap<u64, OwnedFd>,
+        store: Option<FdStore>,
+    ) -> Self {
+        let (state, limits) = (Arc::new(state), limits.clone());
         let restarts = Restarts::new(RestartPolicy::default());
-        Self { state, pixels, device: None, store, stores: 0, restarts }
+        Self { state, limits, pixels, device: None, store, stores: 0, restarts }
     }
 
     /// Keeps a device: a copy of what keeps it, and what the next adapter must know of it.
     pub fn keep_device(&mut self, keepsake: OwnedFd, config: &DeviceConfig) -> io::Result<()> {
-        let record = Record::create(config)?;
+        let record = Record::create(config, &self.limits)?;
         self.device = Some(KeptDevice { keepsake, record });
         self.tell(Self::put_all);
         Ok(())
@@ -80,15 +88,22 @@ impl Kept {
         }
     }
 
-    /// Forgets what backends have left. No backend may have the state file.
+    /// Forgets what backends have left, but for the counters. No backend may have the state file.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.state = StateFile::create(&Limits::default())?;
+        let state = StateFile::create(&self.limits)?;
+        Counters::read(&self.state)?.carry_over(&state)?;
+        self.state = Arc::new(state);
         let buffers: Vec<u64> = self.pixels.drain().map(|(buffer, _)| buffer).collect();
         for buffer in buffers {
             self.tell(|_, store| store.remove(&pixels_name(buffer)));
         }
         self.tell(|kept, store| store.put(STATE, kept.state.as_fd()));
         Ok(())
+    }
+
+    /// The state file, for its counters.
+    pub fn state_file(&self) -> Arc<File> {
+        Arc::clone(&self.state)
     }
 
     /// Keeps a file under this name, for good measure only as many as a backend may have.
@@ -245,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_backend_has_only_so_many_files_kept() {
-        let mut kept = Kept::new(None).unwrap();
+        let mut kept = Kept::new(&Limits::default(), None).unwrap();
         for buffer in 1..=600 {
             kept.keep(buffer, file(buffer));
         }

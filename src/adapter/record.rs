@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use loopback_driver_glue::DeviceConfig;
 use rustix::fs::MemfdFlags;
 
+use crate::gpu::Limits;
+
 /// Bytes of the number at the beginning; what the device is follows, as JSON.
 const START: u64 = size_of::<u64>() as u64;
 /// Bytes a record may have.
@@ -18,23 +20,23 @@ const MAX_RECORD: u64 = 64 * 1024;
 pub struct Record(File);
 
 impl Record {
-    /// The record of a new device.
-    pub fn create(config: &DeviceConfig) -> io::Result<Self> {
+    /// The record of a new device, whose backend has these limits.
+    pub fn create(config: &DeviceConfig, limits: &Limits) -> io::Result<Self> {
         let file = rustix::fs::memfd_create("virtio-loopback-record", MemfdFlags::CLOEXEC)?;
         let mut file = File::from(file);
         file.write_all(&0_u64.to_ne_bytes())?;
-        file.write_all(&serde_json::to_vec(config)?)?;
+        file.write_all(&serde_json::to_vec(&(config, limits))?)?;
         Ok(Self(file))
     }
 
     /// Reads one that another process has left.
-    pub fn open(file: OwnedFd) -> io::Result<(Self, DeviceConfig)> {
+    pub fn open(file: OwnedFd) -> io::Result<(Self, DeviceConfig, Limits)> {
         let mut file = File::from(file);
         let mut text = String::new();
         file.seek(SeekFrom::Start(START))?;
         (&file).take(MAX_RECORD).read_to_string(&mut text)?;
-        let config = serde_json::from_str(&text)?;
-        Ok((Self(file), config))
+        let (config, limits) = serde_json::from_str(&text)?;
+        Ok((Self(file), config, limits))
     }
 
     /// The file.
@@ -70,17 +72,20 @@ mod tests {
             queue_sizes: vec![1024, 64],
             config: vec![0, 255, 1],
             keep_ms: 30_000,
+            bounce_max: 1 << 30,
+            export_max: 0,
         }
     }
 
     #[test]
     fn another_process_reads_what_was_written() {
-        let record = Record::create(&config()).unwrap();
+        let limits = Limits { bytes: 7 << 20, ..Limits::default() };
+        let record = Record::create(&config(), &limits).unwrap();
         assert_eq!(record.start().unwrap(), 0);
         record.set_start(3).unwrap();
         let copy = record.as_file().try_clone_to_owned().unwrap();
-        let (read, device) = Record::open(copy).unwrap();
-        assert_eq!((read.start().unwrap(), device), (3, config()));
+        let (read, device, found) = Record::open(copy).unwrap();
+        assert_eq!((read.start().unwrap(), device, found), (3, config(), limits));
         read.set_start(u64::MAX).unwrap();
         assert_eq!(record.start().unwrap(), u64::MAX);
     }

@@ -69,7 +69,7 @@ impl Adapter {
     fn start_again(&mut self) -> Result<(), AdapterError> {
         let Some(kept) = &self.kept else { return Ok(()) };
         let started = |id| lock(&self.shared).backend_id = id;
-        let mut backend = Backend::connect(&self.options.backend, &self.stop, started)?;
+        let mut backend = Backend::connect(&self.options, &self.stop, started)?;
         let (running, stale) = {
             let mut shared = lock(&self.shared);
             shared.restarts += 1;
@@ -78,6 +78,7 @@ impl Adapter {
         if stale || !running {
             lock(kept).clear()?;
         }
+        lock(&self.shared).state_file = Some(lock(kept).state_file());
         let started = self.go_on_with(&mut backend, kept, running);
         // Also if it failed: what became of it is asked then.
         match started {
@@ -170,7 +171,7 @@ impl Adapter {
 
     fn plug_again(&mut self) -> Result<(), AdapterError> {
         let Some(replug) = &mut self.replug else { return Err(AdapterError::Stopped) };
-        let mut backend = Backend::connect(&self.options.backend, &self.stop, |_| {})?;
+        let mut backend = Backend::connect(&self.options, &self.stop, |_| {})?;
         let config: DeviceConfig = device_config(&self.options, &backend.front_end)?;
         let transport: Box<dyn Transport> = replug(&config)?;
         let display = self.display.clone();

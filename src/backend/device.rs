@@ -175,6 +175,8 @@ impl Device {
         let memory = &*self.memory;
         let chains = vring.take_chains(memory, room(index, &self.held, vring, &self.display));
         let taken = chains.iter().flatten().count();
+        let held = if index == wire::CONTROL_QUEUE { self.held.len() } else { 0 };
+        let outstanding = u32::from(vring.seen) + held as u32;
         let mut handled = 0;
         for chain in chains.into_iter().flatten() {
             let late = handled > 0 && coarse_now().saturating_sub(start) >= TURN;
@@ -184,10 +186,11 @@ impl Device {
                 break;
             }
             let head = chain.head_index();
-            let left = vring.repeated.saturating_sub(1);
-            let completion = match (index, std::mem::replace(&mut vring.repeated, left)) {
-                (wire::CONTROL_QUEUE, 0) => self.gpu.control(chain, &mut self.display),
-                (wire::CONTROL_QUEUE, _) => self.gpu.control_again(chain, &mut self.display),
+            let again = vring.repeated > 0;
+            vring.repeated = vring.repeated.saturating_sub(1);
+            let completion = match (index, again) {
+                (wire::CONTROL_QUEUE, false) => self.gpu.control(chain, &mut self.display),
+                (wire::CONTROL_QUEUE, true) => self.gpu.control_again(chain, &mut self.display),
                 _ => self.gpu.cursor(chain, &mut self.display),
             };
             let written = completion.written;
@@ -198,11 +201,18 @@ impl Device {
                 if self.held.is_empty() {
                     self.heard = Instant::now();
                 }
+                self.gpu.hold_back(head, &completion);
                 self.held.hold(head, written, updates);
             } else {
+                if again && index == wire::CONTROL_QUEUE {
+                    self.gpu.give_back(head);
+                }
                 vring.add_used(memory, head, written);
             }
             handled += 1;
+        }
+        if taken > 0 {
+            self.gpu.served(index, vring.queue.next_avail(), outstanding);
         }
         handled
     }
@@ -239,17 +249,22 @@ impl Device {
         }
     }
 
+    /// Whether the driver has to wait until the display answers: chains are held, or no more are taken.
+    fn is_kept_waiting(&self) -> bool {
+        !self.held.is_empty() || self.display.is_full()
+    }
+
     /// How long to wait for the display before its chains go back without it.
     #[must_use]
     pub fn display_patience(&self) -> Option<Duration> {
-        (!self.held.is_empty()).then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
+        self.is_kept_waiting().then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
     }
 
     /// Returns the chains that wait for a display that hangs: the driver's tasks must not hang with
     /// it. `true`: there were some.
     pub fn give_up_waiting(&mut self) -> bool {
         let late = self.heard.elapsed() >= DISPLAY_PATIENCE || self.display.is_stalled();
-        if self.held.is_empty() || !late {
+        if !self.is_kept_waiting() || !late {
             return false;
         }
         self.display.stall();
@@ -263,6 +278,7 @@ impl Device {
         let memory = &*self.memory;
         let [control, _] = &mut self.vrings;
         for chain in chains {
+            self.gpu.give_back(chain.head);
             control.add_used(memory, chain.head, chain.written);
         }
         control.notify(memory);
@@ -418,6 +434,7 @@ impl VhostUserBackendReqHandlerMut for Device {
             return Err(VhostUserError::InvalidParam);
         };
         vring.queue.set_next_used(used.0);
+        self.gpu.served(index.into(), vring.queue.next_avail(), 0);
         self.poll
             .add(kick.as_fd(), Source::Queue(index.into()), Trigger::Edge)
             .map_err(VhostUserError::ReqHandlerError)?;

@@ -30,6 +30,8 @@ pub struct Vring {
     pub call: Option<File>,
     /// So many of the next chains may have been executed by an earlier backend.
     pub repeated: u32,
+    /// Chains that waited when chains were last taken, those taken included.
+    pub seen: u16,
     /// Whether `SET_VRING_ENABLE` (or its absence) lets the ring run.
     pub enabled: bool,
     /// Whether chains were returned that the driver was not told about.
@@ -46,6 +48,7 @@ impl Vring {
             kick: None,
             call: None,
             repeated: 0,
+            seen: 0,
             enabled: false,
             untold: false,
             busy_poll: BusyPoll::default(),
@@ -70,6 +73,7 @@ impl Vring {
             self.stop(&"the available ring cannot be read");
             return chains;
         };
+        self.seen = waiting;
         let size = self.queue.size();
         let mut available = match self.queue.iter(memory) {
             Ok(available) => available,

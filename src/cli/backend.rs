@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use virtio_loopback_gpu::backend::{self, Socket};
-use virtio_loopback_gpu::gpu;
 use virtio_loopback_gpu::sandbox::{Mode, close_inherited, enter};
 
+use super::limits::LimitOptions;
 use super::sandbox::SandboxOptions;
 use super::{Render, fd, output, stop};
 
@@ -22,6 +22,8 @@ pub struct Options {
     render: Render,
     #[command(flatten)]
     sandbox: SandboxOptions,
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 /// Those of every vhost-user back-end program.
@@ -41,7 +43,7 @@ struct SocketOptions {
 
 /// Serves one front-end.
 pub fn run(options: Options) -> Result<()> {
-    let Options { socket, render: Render::TwoD, sandbox } = options;
+    let Options { socket, render: Render::TwoD, sandbox, limits } = options;
     let sandbox = sandbox.settings();
     if socket.print_capabilities {
         return output::print(&format_args!("{}\n", backend::CAPABILITIES));
@@ -59,5 +61,5 @@ pub fn run(options: Options) -> Result<()> {
     let Some(stream) = backend::connect(socket, &stop)? else { return Ok(()) };
     // All that is needed of the system is here, and nothing of the front-end has been read.
     enter(&sandbox)?;
-    Ok(backend::serve(stream, gpu::Limits::default(), &stop)?)
+    Ok(backend::serve(stream, limits.limits().gpu, &stop)?)
 }

@@ -1,17 +1,23 @@
 //! A device's life in this process: its display, its control socket and its thread.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
+use rustix::param::page_size;
 use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
+use virtio_loopback_gpu::adapter::{
+    self, Adapter, AdapterError, Cgroup, Replug, RestartPolicy, Shared,
+};
 use virtio_loopback_gpu::control::{
-    ControlServer, KeepStatus, SandboxStatus, ScanoutStatus, Status,
+    ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
 };
 use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
+use virtio_loopback_gpu::gpu::Counters;
+use virtio_loopback_gpu::limits::{DeviceLimits, LimitKey};
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
@@ -30,6 +36,7 @@ pub fn serve(
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
+    let cgroup = options.cgroup()?;
     // Before there are threads, which would keep what they have.
     if options.sandbox.settings().mode != Mode::Off {
         sandbox::limit_adapter().context("cannot drop capabilities")?;
@@ -40,13 +47,15 @@ pub fn serve(
     let (presenter, display) = Presenter::open(options.display(), |_| ())?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
-    serve_control(&control, options, &display, &shared, stopper.try_clone()?)?;
+    serve_control(&control, options, &display, &shared, cgroup.as_ref(), stopper.try_clone()?)?;
     let adapter_options = adapter::Options {
         name: options.name.clone(),
         modes: options.modes(),
         backend: options.backend()?,
         restarts: RestartPolicy::default(),
         keep: keep.time(),
+        limits: options.limits.limits(),
+        cgroup,
     };
     let keep = keep.open(&options.name)?;
     let adapter = Adapter::start(&adapter_options, display.clone(), shared, stop, keep, create);
@@ -113,15 +122,20 @@ fn serve_control(
     options: &DeviceOptions,
     display: &DisplayHandle,
     shared: &Arc<Mutex<Shared>>,
+    cgroup: Option<&Cgroup>,
     stopper: Stopper,
 ) -> Result<()> {
     let (name, count) = (options.name.clone(), options.modes().count());
     let mode = options.backend.is_none().then(|| options.sandbox.settings().mode);
     let (status_display, status_shared) = (display.clone(), Arc::clone(shared));
+    let (limits, foreign) = (options.limits.limits(), options.backend.is_some());
+    let cgroup = cgroup.map(|cgroup| cgroup.path().display().to_string());
     let status = move || {
         let scanouts =
             (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
-        status(&name, mode, scanouts, &status_shared)
+        let status = status(&name, mode, scanouts, &status_shared);
+        let limits = limit_status(&limits, foreign, &lock(&status_shared));
+        Status { limits, cgroup: cgroup.clone(), ..status }
     };
     let quit = move || stopper.stop();
     let shared = Arc::clone(shared);
@@ -176,17 +190,68 @@ fn status(
         backend_restarts: shared.restarts,
         sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
         keep,
+        cgroup: None,
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
         driver_feature_names: Features(shared.driver_features).names(),
         nodes: shared.nodes.iter().flatten().map(|node| node.display().to_string()).collect(),
         scanouts,
+        limits: BTreeMap::new(),
         transport: figures
             .unwrap_or_default()
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
     }
+}
+
+/// What became of each limit. Those of a backend that is not ours are its own affair.
+fn limit_status(
+    limits: &DeviceLimits,
+    foreign: bool,
+    shared: &Shared,
+) -> BTreeMap<String, LimitStatus> {
+    let counters = shared.counters();
+    let figures = shared.transport.as_ref().and_then(|transport| transport.figures().ok());
+    let figure = |wanted: &str| {
+        let mut figures = figures.iter().flatten();
+        figures.find(|(name, _)| *name == wanted).map(|(_, value)| *value)
+    };
+    let pages = |wanted| figure(wanted).map(|pages| pages.saturating_mul(page_size() as u64));
+    let keys = LimitKey::ALL.into_iter().filter(|key| !foreign || !key.is_of_backend());
+    let status = keys.filter_map(|key| {
+        let limit = limits.get(key);
+        let status = match key {
+            LimitKey::Gpu(kind) => {
+                let counter = counters.map(|counters| counters.of(kind));
+                LimitStatus {
+                    limit,
+                    used: counter.filter(|_| kind.is_held()).map(|counter| counter.used),
+                    peak: counter.map(|counter| counter.peak),
+                    refused: counter.map(|counter| counter.refused),
+                }
+            }
+            LimitKey::Outstanding => LimitStatus {
+                limit,
+                used: shared.commands().map(u64::from),
+                peak: counters.map(|Counters { queues: [control, ..], .. }| control.peak.into()),
+                refused: None,
+            },
+            // The module's; the software driver's transport makes neither copies nor dma-bufs.
+            LimitKey::Bounce => LimitStatus {
+                limit: figure("bounce_max")?,
+                used: pages("bounce_pages"),
+                ..LimitStatus::default()
+            },
+            LimitKey::Export => LimitStatus {
+                limit,
+                used: Some(pages("exported_pages")?),
+                ..LimitStatus::default()
+            },
+        };
+        Some((key.to_string(), status))
+    });
+    status.collect()
 }
 
 fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus> {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Size;
+
 /// What a device is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -22,6 +24,8 @@ pub struct Status {
     pub sandbox: Option<SandboxStatus>,
     /// What becomes of the device when the adapter dies, if it stays then.
     pub keep: Option<KeepStatus>,
+    /// The control group that the backend was put into.
+    pub cgroup: Option<String>,
     /// Where the driver is.
     pub state: String,
     /// Feature bits the driver accepted, in hexadecimal.
@@ -32,6 +36,8 @@ pub struct Status {
     pub nodes: Vec<String>,
     /// The scanouts that had a picture.
     pub scanouts: Vec<ScanoutStatus>,
+    /// What the device may be made to hold, by name, and what of it was.
+    pub limits: BTreeMap<String, LimitStatus>,
     /// Figures of the transport.
     pub transport: BTreeMap<String, u64>,
 }
@@ -62,6 +68,19 @@ pub struct KeepStatus {
     pub by: String,
     /// Process id of the keeper.
     pub keeper_pid: Option<u32>,
+}
+
+/// One limit. What is not known is absent: of a backend that is not ours, or of the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// The most there may be.
+    pub limit: u64,
+    /// What there is now; absent for what one command may have.
+    pub used: Option<u64>,
+    /// The most there ever was.
+    pub peak: Option<u64>,
+    /// Commands that were refused because they would have gone beyond.
+    pub refused: Option<u64>,
 }
 
 /// One scanout.
@@ -99,6 +118,9 @@ impl fmt::Display for Status {
         if let Some(keep) = &self.keep {
             writeln!(f, "  kept      {keep}")?;
         }
+        if let Some(cgroup) = &self.cgroup {
+            writeln!(f, "  cgroup    {cgroup}")?;
+        }
         if !self.driver_feature_names.is_empty() {
             writeln!(f, "  driver    features {}", self.driver_feature_names.join(", "))?;
         }
@@ -108,10 +130,28 @@ impl fmt::Display for Status {
         for scanout in &self.scanouts {
             writeln!(f, "  {scanout}")?;
         }
+        for (name, limit) in &self.limits {
+            writeln!(f, "  limit     {name} {limit}")?;
+        }
         for (name, value) in &self.transport {
             writeln!(f, "  transport {name} {value}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for LimitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Size(self.limit))?;
+        for (value, what) in [(self.used, "used"), (self.peak, "at most")] {
+            if let Some(value) = value {
+                write!(f, ", {} {what}", Size(value))?;
+            }
+        }
+        match self.refused {
+            Some(refused) if refused > 0 => write!(f, ", {refused} commands refused"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -225,6 +225,18 @@ impl State {
         Ok(true)
     }
 
+    /// What the device side may know of a queue. `None`: there is no such queue.
+    pub(super) fn queue_info(&self, index: u16) -> Option<QueueInfo> {
+        let queue = self.queues.get(usize::from(index))?;
+        let mut info = queue.info;
+        if let Some(ledger) = &queue.ledger {
+            info.avail_idx = ledger.avail_idx();
+            // A device that scribbles over its index has them all.
+            info.outstanding = ledger.outstanding().min(info.size);
+        }
+        Some(info)
+    }
+
     /// Chains the device side has, all queues.
     pub(super) fn outstanding(&self) -> u64 {
         let ledgers = self.queues.iter().filter_map(|queue| queue.ledger.as_ref());

@@ -221,6 +221,8 @@ impl Queue {
             size: self.layout.size,
             ready: true,
             next_avail: 0,
+            avail_idx: 0,
+            outstanding: 0,
             desc,
             avail: desc + self.layout.avail,
             used: desc + self.layout.used,

@@ -38,6 +38,8 @@ pub(crate) fn device_config(features: u64, queue_size: u16) -> DeviceConfig {
         features: features | VERSION_1,
         queue_sizes: vec![queue_size; 2],
         config: vec![0; 16],
+        bounce_max: 0,
+        export_max: 0,
     }
 }
 

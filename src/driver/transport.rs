@@ -55,9 +55,8 @@ impl Transport for SoftwareTransport {
     }
 
     fn queue(&self, index: u16) -> Result<QueueInfo, TransportError> {
-        let state = self.link.state();
-        let queue = state.queues.get(usize::from(index));
-        queue.map(|queue| queue.info).ok_or_else(|| invalid("reading a queue's state"))
+        let info = self.link.state().queue_info(index);
+        info.ok_or_else(|| invalid("reading a queue's state"))
     }
 
     fn set_queue_fds(

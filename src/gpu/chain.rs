@@ -60,6 +60,11 @@ impl Buffers {
         }
         if more { Err(BrokenChain::Unterminated) } else { Ok(()) }
     }
+
+    /// Bytes of the request.
+    pub(super) fn request_bytes(&self) -> u64 {
+        self.readable.iter().map(|segment| u64::from(segment.len)).sum()
+    }
 }
 
 /// Bytes of a request that are read at once: the longest struct that begins one.

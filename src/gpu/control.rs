@@ -7,6 +7,7 @@ use super::backing::Backing;
 use super::chain::Request;
 use super::display::{Display, DisplayQueryError};
 use super::error::CommandError;
+use super::limits::LimitKind;
 use super::rect::Rect;
 use super::resource::{Blob, Image, Kind, Resource};
 use super::scanout::{Scanout, ScanoutSource};
@@ -75,7 +76,8 @@ impl Gpu {
         if self.is_repeated_creation(id, same, display) {
             return Ok(Outcome::Done);
         }
-        let image = Image::new(format, width, height).ok_or(CommandError::OverLimit("bytes"))?;
+        let image =
+            Image::new(format, width, height).ok_or(CommandError::OverLimit(LimitKind::Bytes))?;
         self.resources.insert(id, Kind::Image(image), None)?;
         Ok(Outcome::Done)
     }
@@ -352,13 +354,14 @@ impl Gpu {
 
     /// Reads entries that make at least `least` bytes.
     fn read_backing<M: GuestMemory>(
-        &self,
+        &mut self,
         request: &mut Request<'_, M>,
         entries: u32,
         least: u64,
     ) -> Result<Backing, CommandError> {
         let count = self.resources.check_entries(entries)?;
         let backing = Backing::read(request, count)?;
+        self.resources.counts.seen(LimitKind::BackingEntries, entries.into());
         if backing.len() < least {
             return Err(CommandError::OutOfRange("length of the backing"));
         }
@@ -392,13 +395,14 @@ impl Gpu {
     }
 
     /// Width and height of something with pixels.
-    fn dimensions(&self, width: u32, height: u32) -> Result<(u32, u32), CommandError> {
+    fn dimensions(&mut self, width: u32, height: u32) -> Result<(u32, u32), CommandError> {
         if width == 0 || height == 0 {
             return Err(CommandError::OutOfRange("width or height"));
         }
         if width.max(height) > self.resources.limits().dimension {
-            return Err(CommandError::OverLimit("width or height"));
+            return Err(CommandError::OverLimit(LimitKind::Dimension));
         }
+        self.resources.counts.seen(LimitKind::Dimension, width.max(height).into());
         Ok((width, height))
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::backing::BackingError;
 use super::display::DisplayQueryError;
+use super::limits::LimitKind;
 use super::wire::RespType;
 
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub(super) enum CommandError {
     #[error("{0} is out of range")]
     OutOfRange(&'static str),
     #[error("over the limit of {0}")]
-    OverLimit(&'static str),
+    OverLimit(LimitKind),
     #[error("resource {0} has backing already")]
     HasBacking(u32),
     #[error("resource {0} has no backing")]

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use vm_memory::GuestMemory;
 
 use super::backing::{Backing, BackingError};
+use super::counters::Counts;
 use super::error::CommandError;
-use super::limits::Limits;
+use super::limits::{LimitKind, Limits};
 use super::memfd::Memfd;
 use super::rect::Rect;
 use super::scanout::{PixelMemory, ScanoutSource};
 use super::state::{Place, ResourceRecord, StateFile, pair};
-use super::wire::Format;
+use super::wire::{Format, RespType};
 
 const BYTES_PER_PIXEL: u64 = Format::BYTES_PER_PIXEL as u64;
 
@@ -79,13 +80,13 @@ pub(super) struct Usage {
 impl Usage {
     fn add_bytes(&mut self, bytes: u64, limits: &Limits) -> Result<(), CommandError> {
         let sum = self.bytes.checked_add(bytes).filter(|&sum| sum <= limits.bytes);
-        self.bytes = sum.ok_or(CommandError::OverLimit("bytes"))?;
+        self.bytes = sum.ok_or(CommandError::OverLimit(LimitKind::Bytes))?;
         Ok(())
     }
 
     fn add_file(&mut self, limits: &Limits) -> Result<(), CommandError> {
         if self.files >= limits.files {
-            return Err(CommandError::OverLimit("files"));
+            return Err(CommandError::OverLimit(LimitKind::Files));
         }
         self.files += 1;
         Ok(())
@@ -103,6 +104,8 @@ pub(super) struct Resources {
     state: Option<StateFile>,
     /// Memory of an image that was made since it was last asked for.
     made: Option<KeptMemory>,
+    /// What the limits have come to.
+    pub(super) counts: Counts,
 }
 
 /// Pixels of a classic resource, for whoever keeps them for another process.
@@ -123,6 +126,7 @@ impl Resources {
             next_serial: 1,
             state: None,
             made: None,
+            counts: Counts::default(),
         }
     }
 
@@ -187,7 +191,7 @@ impl Resources {
             return Err(CommandError::ResourceIdTaken(id));
         }
         if self.table.len() >= self.limits.resources {
-            return Err(CommandError::OverLimit("resources"));
+            return Err(CommandError::OverLimit(LimitKind::Resources));
         }
         Ok(())
     }
@@ -239,14 +243,47 @@ impl Resources {
         if let Some(state) = &mut self.state {
             state.clear();
         }
+        self.publish();
+    }
+
+    /// Keeps how a command was answered that is not given back yet, or lets go of that.
+    pub(super) fn set_answered(&self, head: u16, type_: Option<RespType>) {
+        if let Some(state) = &self.state {
+            // All types are below 0x2000.
+            state.set_answered(head, type_.map_or(0, |type_| type_ as u16));
+        }
+    }
+
+    /// How an earlier device answered a command that it has not given back, if it is known.
+    pub(super) fn answered(&self, head: u16) -> Option<RespType> {
+        RespType::from_raw(self.state.as_ref()?.answered(head).into())
+    }
+
+    /// A queue was served up to an index, and the device had so many of its commands before.
+    pub(super) fn serve_queue(&mut self, queue: u16, taken: u16, outstanding: u32) {
+        self.counts.serve(queue, taken, outstanding, self.state.as_ref());
+    }
+
+    /// Shows whoever reads the state file what is held now.
+    pub(super) fn publish(&mut self) {
+        let Usage { bytes, files, backing_entries } = self.usage;
+        self.counts.hold(LimitKind::Resources, self.table.len() as u64);
+        self.counts.hold(LimitKind::Bytes, bytes);
+        self.counts.hold(LimitKind::Files, files as u64);
+        self.counts.hold(LimitKind::TotalBackingEntries, backing_entries as u64);
+        self.counts.publish(self.state.as_ref());
     }
 
     /// Whether `count` more entries may be read from a request.
     pub(super) fn check_entries(&self, count: u32) -> Result<usize, CommandError> {
-        usize::try_from(count)
-            .ok()
-            .filter(|&count| count <= self.entries_left())
-            .ok_or(CommandError::OverLimit("backing entries"))
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count > self.limits.backing_entries {
+            Err(CommandError::OverLimit(LimitKind::BackingEntries))
+        } else if count > self.entries_left() {
+            Err(CommandError::OverLimit(LimitKind::TotalBackingEntries))
+        } else {
+            Ok(count)
+        }
     }
 
     /// Backing entries that a resource may still get.
@@ -283,7 +320,9 @@ impl Resources {
     pub(super) fn go_on_with(&mut self, state: StateFile, next_serial: u64) {
         self.next_serial = next_serial;
         state.set_next_serial(next_serial);
+        self.counts.go_on_from(&state);
         self.state = Some(state);
+        self.publish();
     }
 
     /// Gives a resource that has none its backing.
@@ -356,7 +395,7 @@ impl Resources {
         if image.memory.is_none() {
             self.made = Some(make_memory(image, resource.serial, &mut self.usage, &self.limits)?);
         }
-        let target = image.memory.as_ref().ok_or(CommandError::OverLimit("files"))?;
+        let target = image.memory.as_ref().ok_or(CommandError::OverLimit(LimitKind::Files))?;
         Ok(rows.copy(memory, backing, target)?)
     }
 
@@ -377,7 +416,7 @@ impl Resources {
         if image.memory.is_none() {
             self.made = Some(make_memory(image, resource.serial, &mut self.usage, &self.limits)?);
         }
-        let memory = image.memory.as_ref().ok_or(CommandError::OverLimit("files"))?;
+        let memory = image.memory.as_ref().ok_or(CommandError::OverLimit(LimitKind::Files))?;
         Ok(ScanoutSource {
             memory: PixelMemory::Memfd(memory.file().clone()),
             offset: u64::from(rect.y) * u64::from(stride) + u64::from(rect.x) * BYTES_PER_PIXEL,

@@ -8,19 +8,22 @@
 //! # Layout
 //!
 //! Native-endian records of fixed size, at places that follow from the [`Limits`]: a [`Header`], a
-//! [`ScanoutRecord`] per scanout, a [`ResourceRecord`] per resource, and a pool of
-//! [`PieceRecord`]s, of which a backing is a list.
+//! [`ScanoutRecord`] per scanout, [`Counters`], a response type per entry of the control queue, a
+//! [`ResourceRecord`] per resource, and a pool of [`PieceRecord`]s, of which a backing is a list.
 //!
 //! # Changes
 //!
 //! The process may be killed between any two stores. A record counts when its one word that says so
 //! is stored, last; it ends when that word is cleared, first. A command that was executed in part
-//! was not returned to the driver, and is executed again.
+//! was not returned to the driver, and is executed again. One that was executed and then held back
+//! is not: those that came after it may have been returned already. Its response type is in the file
+//! for as long.
 //!
 //! # Trust
 //!
 //! Who reads the file does not trust the process that wrote it: [`super::restore`].
 
+mod figures;
 mod reading;
 
 use std::fs::File;
@@ -33,6 +36,7 @@ use rustix::fs::{SealFlags, fcntl_get_seals};
 use vm_memory::{AtomicAccess, Bytes, FileOffset, MmapRegion, VolatileMemory};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
+use super::counters::Counters;
 use super::limits::Limits;
 use super::memfd;
 use super::wire::MAX_SCANOUTS;
@@ -42,10 +46,16 @@ pub(super) use self::reading::Taken;
 /// "vlbstate".
 const MAGIC: u64 = u64::from_ne_bytes(*b"vlbstate");
 /// Changes with the layout: the processes may be of different builds.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where the scanouts are.
 const SCANOUTS: u64 = 64;
+/// Where the counters are.
+pub(super) const COUNTERS: u64 = 1024;
+/// Where the response types of commands are that were executed and not given back.
+const ANSWERED: u64 = 2048;
+/// How many there are: entries of the largest queue.
+const MAX_HEADS: u64 = 1024;
 /// Where the resources are.
 const RESOURCES: u64 = 4096;
 
@@ -129,7 +139,9 @@ const RESOURCE_SIZE: u64 = size_of::<ResourceRecord>() as u64;
 const PIECE_SIZE: u64 = size_of::<PieceRecord>() as u64;
 
 const _: () = assert!(HEADER_SIZE <= SCANOUTS && RESOURCE_SIZE == 64 && PIECE_SIZE == 24);
-const _: () = assert!(SCANOUTS + SCANOUT_SIZE * MAX_SCANOUTS as u64 <= RESOURCES);
+const _: () = assert!(SCANOUTS + SCANOUT_SIZE * MAX_SCANOUTS as u64 <= COUNTERS);
+const _: () = assert!(COUNTERS + size_of::<Counters>() as u64 <= ANSWERED);
+const _: () = assert!(ANSWERED + MAX_HEADS * size_of::<u16>() as u64 <= RESOURCES);
 
 /// Why a file cannot hold the state.
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +225,7 @@ impl StateFile {
         self.store(offset_of!(Header, resources) as u64, 0_u32);
         self.set_cursors(0);
         self.turn_scanouts_off();
+        self.forget_answered();
         self.slots.clear();
         self.pieces.clear();
     }
@@ -347,6 +360,13 @@ impl StateFile {
         let slice = self.mapping.get_slice(offset as usize, size_of::<T>());
         let written = slice.is_ok_and(|slice| slice.write_slice(value.as_bytes(), 0).is_ok());
         debug_assert!(written, "byte {offset} is not in the file");
+    }
+
+    /// Stores a word that nothing follows from.
+    fn note<T: AtomicAccess>(&self, offset: u64, value: T) {
+        let slice = self.mapping.as_volatile_slice();
+        let stored = slice.store(value, offset as usize, Ordering::Relaxed).is_ok();
+        debug_assert!(stored, "byte {offset} is not in the file");
     }
 
     /// Stores a word behind all that was written before, and before all that is written after.

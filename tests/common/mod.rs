@@ -14,6 +14,7 @@ use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, BackendChoice, Keep, Modes, Replug, RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, Driver};
+use virtio_loopback_gpu::limits::DeviceLimits;
 use virtio_loopback_gpu::sync::lock;
 
 /// How long anything here may take.
@@ -64,23 +65,40 @@ impl Device {
         restarts: RestartPolicy,
         replug: Option<Replug>,
     ) -> Self {
-        Self::with_keep(modes, backend, restarts, replug, Duration::ZERO, None)
+        Self::with_options(&Self::options(modes, backend, restarts), replug)
     }
 
-    /// As [`Device::with_replug`]; the device stays for `time` when the adapter ends, as `keep` says.
-    pub fn with_keep(
+    /// What an adapter is told of a device like those above.
+    pub fn options(
         modes: &[&str],
         backend: BackendChoice,
         restarts: RestartPolicy,
+    ) -> adapter::Options {
+        let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
+        adapter::Options {
+            name: "test".into(),
+            modes,
+            backend,
+            restarts,
+            keep: Duration::ZERO,
+            limits: DeviceLimits::default(),
+            cgroup: None,
+        }
+    }
+
+    /// A device as the adapter is told.
+    pub fn with_options(options: &adapter::Options, replug: Option<Replug>) -> Self {
+        Self::with_keep(options, replug, None)
+    }
+
+    /// As [`Device::with_options`], but one that `keep` keeps when the adapter ends, or kept before.
+    pub fn with_keep(
+        options: &adapter::Options,
         replug: Option<Replug>,
-        time: Duration,
         keep: Option<Keep>,
     ) -> Self {
-        let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
-        let name = "test".into();
-        let options = adapter::Options { name, modes, backend, restarts, keep: time };
         let mut made = None;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (stop, stopped) = UnixStream::pair().unwrap();
@@ -91,7 +109,7 @@ impl Device {
         };
         let stopped = stopped.into();
         let mut adapter =
-            Adapter::start(&options, display.clone(), shared.clone(), stopped, keep, create)
+            Adapter::start(options, display.clone(), shared.clone(), stopped, keep, create)
                 .unwrap();
         if let Some(replug) = replug {
             adapter.replug_with(replug);

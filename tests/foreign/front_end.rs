@@ -1,6 +1,7 @@
 //! A vhost-user front-end that is not ours, as QEMU is one, with our backend program behind it. It
 //! speaks through the `vhost` crate and has a display socket of its own.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -14,12 +15,15 @@ use virtio_loopback_gpu::driver::{self, GpuDriver, SoftwareTransport};
 use virtio_loopback_gpu::gpu::wire;
 use virtio_loopback_gpu::vhost_gpu::{Channel, Frame, Request, decode, payload_bound};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::common::{TIMEOUT, program};
 
 /// Request `GPU_SET_SOCKET`.
 const GPU_SET_SOCKET: u32 = 33;
+/// Our own requests, with which a backend goes on for another.
+const SET_STATE: u32 = 0x564c_0001;
+const SET_REPEATED: u32 = 0x564c_0003;
 /// Where the front-end's address space has the driver's memory; QEMU's differs from the driver's,
 /// too.
 const USER_BASE: u64 = 0x7f00_0000_0000;
@@ -76,22 +80,19 @@ pub struct FrontEnd {
     raw: Channel,
     transport: SoftwareTransport,
     eventfds: Vec<EventFd>,
+    /// What the driver accepted.
+    features: u64,
 }
 
 impl FrontEnd {
     /// Connects to a new backend whose display is `display`, and gives the driver as started.
     pub fn start(display: &UnixStream) -> (Self, GpuDriver) {
-        let (backend, stream) = BackendProcess::start();
-        let raw = Channel::new(stream.try_clone().unwrap());
-        let mut requests = Frontend::from_stream(stream, 2);
-        requests.set_owner().unwrap();
-        let features = requests.get_features().unwrap();
-        let protocol = requests.get_protocol_features().unwrap();
-        let wanted = VhostUserProtocolFeatures::CONFIG
-            | VhostUserProtocolFeatures::REPLY_ACK
-            | VhostUserProtocolFeatures::RESET_DEVICE;
-        assert!(protocol.contains(wanted));
-        requests.set_protocol_features(wanted).unwrap();
+        Self::start_keeping(display, None)
+    }
+
+    /// As [`FrontEnd::start`]; the backend keeps its state in this file.
+    pub fn start_keeping(display: &UnixStream, state: Option<&File>) -> (Self, GpuDriver) {
+        let (backend, raw, mut requests, features) = connect();
         let flags = VhostUserConfigFlags::WRITABLE;
         let (_, config) = requests.get_config(0, 16, flags, &[0; 16]).unwrap();
         let config = wire::Config::read_from_bytes(&config).unwrap();
@@ -103,15 +104,42 @@ impl FrontEnd {
             vendor_id: 0,
             features: features & !(1 << 30) | 1 << 33,
             queue_sizes: vec![QUEUE_SIZE; 2],
-            config: zerocopy::IntoBytes::as_bytes(&config).to_vec(),
+            config: config.as_bytes().to_vec(),
+            bounce_max: 0,
+            export_max: 0,
         };
         let (transport, driver) = driver::connect(device).unwrap();
-        let mut front_end = Self { backend, requests, raw, transport, eventfds: Vec::new() };
+        let eventfds = Vec::new();
+        let mut front_end = Self { backend, requests, raw, transport, eventfds, features: 0 };
+        if let Some(state) = state {
+            front_end.set_state(state);
+        }
         front_end.set_display(display);
         let mut gpu = GpuDriver::start(driver, u64::MAX).unwrap();
         gpu.set_timeout(TIMEOUT);
         front_end.follow();
         (front_end, gpu)
+    }
+
+    /// Has the backend keep its state in this file, before there is a driver.
+    fn set_state(&self, state: &File) {
+        self.raw.send(SET_STATE, 1, &[], &[state.as_fd()]).unwrap();
+    }
+
+    /// Kills the backend. Another one goes on from the file and with the driver's commands, as our
+    /// adapter has it do. Returns how many may have been executed.
+    pub fn replace(&mut self, display: &UnixStream, state: &File) -> u16 {
+        self.backend.0.kill().unwrap();
+        self.backend.0.wait().unwrap();
+        let (backend, raw, requests, _) = connect();
+        (self.backend, self.raw, self.requests) = (backend, raw, requests);
+        self.set_state(state);
+        self.set_display(display);
+        let count = self.transport.reoffer(0).unwrap();
+        let repeated = [0, u32::from(count)];
+        self.raw.send(SET_REPEATED, 1, &[repeated.as_bytes()], &[]).unwrap();
+        self.start_rings(self.features);
+        count
     }
 
     /// Hands over a display socket, as QEMU does: no acknowledgement is asked for.
@@ -135,6 +163,7 @@ impl FrontEnd {
     }
 
     fn start_rings(&mut self, features: u64) {
+        self.features = features;
         self.requests.set_features(features & !(1 << 33) | 1 << 30).unwrap();
         let window = self.transport.memory();
         let region = VhostUserMemoryRegionInfo {
@@ -146,7 +175,8 @@ impl FrontEnd {
         };
         self.requests.set_mem_table(&[region]).unwrap();
         for index in 0..2 {
-            self.start_ring(index, 0);
+            let base = self.transport.queue(index).unwrap().next_avail;
+            self.start_ring(index, base);
         }
     }
 
@@ -192,6 +222,22 @@ impl FrontEnd {
         drop((requests, raw));
         backend.end()
     }
+}
+
+/// A new backend and the features it offers.
+fn connect() -> (BackendProcess, Channel, Frontend, u64) {
+    let (backend, stream) = BackendProcess::start();
+    let raw = Channel::new(stream.try_clone().unwrap());
+    let mut requests = Frontend::from_stream(stream, 2);
+    requests.set_owner().unwrap();
+    let features = requests.get_features().unwrap();
+    let protocol = requests.get_protocol_features().unwrap();
+    let wanted = VhostUserProtocolFeatures::CONFIG
+        | VhostUserProtocolFeatures::REPLY_ACK
+        | VhostUserProtocolFeatures::RESET_DEVICE;
+    assert!(protocol.contains(wanted));
+    requests.set_protocol_features(wanted).unwrap();
+    (backend, raw, requests, features)
 }
 
 fn eventfd() -> EventFd {

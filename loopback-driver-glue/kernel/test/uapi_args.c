@@ -285,9 +285,13 @@ static void test_queue_info(void)
 		EXPECT(info[i].avail >= info[i].desc + 16 * info[i].size);
 		EXPECT(info[i].used >= info[i].avail + 6 + 2 * info[i].size);
 		EXPECT(info[i].next_avail == 0);
+		EXPECT(info[i].avail_idx == info[i].outstanding);
 	}
 	EXPECT(info[1].desc > info[0].used);
 	bad = (struct virtio_loopback_queue_info){ .queue = 2 };
+	EXPECT_ERRNO(ioctl(dev.session, VIRTIO_LOOPBACK_QUEUE_INFO, &bad),
+		     EINVAL);
+	bad = (struct virtio_loopback_queue_info){ .avail_idx = 1 };
 	EXPECT_ERRNO(ioctl(dev.session, VIRTIO_LOOPBACK_QUEUE_INFO, &bad),
 		     EINVAL);
 	bad = (struct virtio_loopback_queue_info){ .reserved = { 0, 1 } };

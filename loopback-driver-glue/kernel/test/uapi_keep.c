@@ -184,6 +184,7 @@ static void test_kept(void)
 /* The order is the driver's, and nothing is missing, whatever was in the ring. */
 static void test_reoffer_order(void)
 {
+	struct virtio_loopback_queue_info info = { .queue = 0 };
 	struct dumb d[40];
 	int card, i, offered;
 
@@ -199,8 +200,14 @@ static void test_reoffer_order(void)
 	       16 * s.dev.queues[0].info.size);
 	memset(s.dev.window + s.dev.queues[0].info.avail, 0xa5, 4096);
 	memset(s.dev.window + 0x1000000, 0xa5, 4096 * 80);
+	/* the module's own index is not that of the ring */
+	EXPECT(!ioctl(s.dev.session, VIRTIO_LOOPBACK_QUEUE_INFO, &info));
+	EXPECT(info.avail_idx >= 40 && info.avail_idx < 0xa5a5);
+	EXPECT(info.outstanding >= 40 && info.outstanding <= info.avail_idx);
 	EXPECT(!vdev_restart(&s.dev, VIRTIO_LOOPBACK_REOFFER));
 	offered = s.dev.restarted[0];
+	EXPECT(s.dev.queues[0].info.avail_idx == offered);
+	EXPECT(s.dev.queues[1].info.avail_idx == 0);
 	EXPECT(offered >= 40 && !s.dev.restarted[1]);
 	EXPECT(s.dev.queues[0].ring.avail->idx == offered);
 	EXPECT(s.dev.queues[0].info.next_avail == 0);

@@ -59,7 +59,7 @@ pub struct QueueInfo {
     pub ready: u32,
     pub outstanding: u32,
     pub next_avail: u32,
-    pub reserved0: u32,
+    pub avail_idx: u32,
     pub desc: u64,
     pub avail: u64,
     pub used: u64,

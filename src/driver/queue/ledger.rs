@@ -82,6 +82,11 @@ impl Ledger {
         Ok((used, outstanding))
     }
 
+    /// Index of the available ring.
+    pub(in crate::driver) fn avail_idx(&self) -> u16 {
+        self.rings.load_u16(self.layout.avail_idx(), Ordering::Acquire).unwrap_or(0)
+    }
+
     /// How many chains the device has.
     pub(in crate::driver) fn outstanding(&self) -> u16 {
         let used = self.rings.load_u16(self.layout.used_idx(), Ordering::Acquire);

@@ -110,6 +110,7 @@ impl Pair {
             dimension: 200,
             backing_entries: 5,
             total_backing_entries: 20,
+            command: 1 << 20,
             scanouts: 3,
         };
         let fixture = Fixture::with(limits, Recorder::default());

@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
     dimension: 512,
     backing_entries: 6,
     total_backing_entries: 12,
+    command: 4096,
 };
 
 /// A device with an empty state file.
@@ -139,6 +140,137 @@ fn what_is_executed_again_changes_nothing() {
     let contents = fixture.contents();
     restart(&mut fixture, &file);
     assert_eq!(fixture.contents(), contents);
+}
+
+/// A command that is held back behind another one that the display has not answered.
+fn run_and_hold(fixture: &mut Fixture<Recorder>, request: &[u8]) -> RespType {
+    let answer = fixture.submit_split(QueueId::Control, request, &[], 24);
+    // All chains of the fixture begin with the first descriptor.
+    fixture.gpu.hold_back(0, &answer.completion);
+    RespType::from_raw(answer.as_::<CtrlHdr>().type_.get()).unwrap()
+}
+
+fn create_request() -> ResourceCreate2d {
+    ResourceCreate2d {
+        hdr: header(Command::ResourceCreate2d),
+        resource_id: 5.into(),
+        format: BGRX.into(),
+        width: 16.into(),
+        height: 16.into(),
+    }
+}
+
+fn transfer_request() -> TransferToHost2d {
+    TransferToHost2d {
+        hdr: header(Command::TransferToHost2d),
+        r: WireRect { x: 0.into(), y: 0.into(), width: 16.into(), height: 8.into() },
+        offset: 0.into(),
+        resource_id: 1.into(),
+        padding: 0.into(),
+    }
+}
+
+/// As a device does that gets the chains of another one again.
+fn run_again(fixture: &mut Fixture<Recorder>, request: &[u8]) -> RespType {
+    fixture.again = true;
+    let type_ = fixture.run(request);
+    fixture.again = false;
+    fixture.gpu.give_back(0);
+    type_
+}
+
+#[test]
+fn what_was_held_back_is_not_executed_again_behind_what_was_returned() {
+    let (mut fixture, file) = fixture();
+    let create = create_request();
+    // Fenced behind a flush, so held. The two that follow have no fence, and go back at once.
+    assert_eq!(run_and_hold(&mut fixture, create.as_bytes()), OK);
+    assert_eq!(fixture.attach(5, &[(FREE, 1024)]), OK);
+    assert_eq!(fixture.unref(5), OK);
+    assert_eq!(restart(&mut fixture, &file), Restored::default());
+    assert_eq!(run_again(&mut fixture, create.as_bytes()), OK);
+    assert_eq!(fixture.gpu.resources.iter().count(), 0);
+    // The driver may use the number for another one, which the same must not take away.
+    assert_eq!(run_and_hold(&mut fixture, create.as_bytes()), OK);
+    assert_eq!(fixture.unref(5), OK);
+    assert_eq!(fixture.create_blob(5, 4096, &[(FREE, 4096)]), OK);
+    let contents = fixture.contents();
+    restart(&mut fixture, &file);
+    assert_eq!(run_again(&mut fixture, create.as_bytes()), OK);
+    assert_eq!(fixture.contents(), contents);
+    // What failed has failed, even if it would succeed by now.
+    assert_eq!(run_and_hold(&mut fixture, create.as_bytes()), RespType::ErrInvalidResourceId);
+    assert_eq!(fixture.unref(5), OK);
+    restart(&mut fixture, &file);
+    assert_eq!(run_again(&mut fixture, create.as_bytes()), RespType::ErrInvalidResourceId);
+    assert_eq!(fixture.gpu.resources.iter().count(), 0);
+    // Once given back it is forgotten: what comes then is another command.
+    assert_eq!(run_again(&mut fixture, create.as_bytes()), OK);
+    assert_eq!(fixture.gpu.resources.iter().count(), 1);
+}
+
+#[test]
+fn pixels_are_those_of_a_transfer_that_was_held_back() {
+    let (mut fixture, file) = fixture();
+    fill(&mut fixture);
+    let transfer = transfer_request();
+    assert_eq!(run_and_hold(&mut fixture, transfer.as_bytes()), OK);
+    let pixels = fixture.pixels(0);
+    // Other pages, with other pixels that nobody has transferred yet.
+    assert_eq!(fixture.resource(Command::ResourceDetachBacking, 1), OK);
+    assert_eq!(fixture.attach(1, &[(FREE + 32768, 1024)]), OK);
+    restart(&mut fixture, &file);
+    assert_eq!(run_again(&mut fixture, transfer.as_bytes()), OK);
+    let mut display = mem::take(&mut fixture.display);
+    fixture.gpu.show_again(&mut display);
+    fixture.display = display;
+    assert_eq!(fixture.pixels(0), pixels);
+    // A flush is executed again: nobody has seen its frame. So is what has an answer of its own.
+    fixture.display.take();
+    let flush = flush_request(1, rect(0, 0, 16, 8));
+    assert_eq!(run_and_hold(&mut fixture, flush.as_bytes()), OK);
+    restart(&mut fixture, &file);
+    assert_eq!(run_again(&mut fixture, flush.as_bytes()), OK);
+    let flushed =
+        fixture.display.take().iter().filter(|call| matches!(call, Call::Flush(..))).count();
+    assert_eq!(flushed, 2);
+}
+
+#[test]
+fn counters_go_on_and_show_what_is_held_now() {
+    let (mut fixture, file) = fixture();
+    let read = |kind| Counters::read(&file).unwrap().of(kind);
+    fill(&mut fixture);
+    assert_eq!(read(LimitKind::Resources), Counter { used: 4, peak: 4, refused: 0 });
+    // Two images, and a shadow of a blob in two pieces.
+    assert_eq!(read(LimitKind::Bytes).used, 16 * 8 * 4 + 4 * 4 * 4 + 4096);
+    assert_eq!(read(LimitKind::Files).used, 2);
+    assert_eq!(read(LimitKind::TotalBackingEntries).used, 2 + 2 + 1);
+    assert_eq!(read(LimitKind::BackingEntries), Counter { used: 0, peak: 2, refused: 0 });
+    assert_eq!(fixture.unref(4), OK);
+    let eight: Vec<_> = (0..7).map(|index| (FREE + index * 8192, 64)).collect();
+    assert_eq!(fixture.create_blob(9, 64, &eight), RespType::ErrOutOfMemory);
+    assert_eq!(read(LimitKind::BackingEntries).refused, 1);
+    fixture.gpu.served(0, 7, 3);
+    restart(&mut fixture, &file);
+    assert_eq!(read(LimitKind::Resources), Counter { used: 3, peak: 4, refused: 0 });
+    assert_eq!(read(LimitKind::BackingEntries), Counter { used: 0, peak: 2, refused: 1 });
+    assert_eq!(Counters::read(&file).unwrap().queues[0], QueueCounter { taken: 7, peak: 3 });
+    for id in 1..=3 {
+        assert_eq!(fixture.unref(id), OK);
+    }
+    for kind in [LimitKind::Resources, LimitKind::Bytes, LimitKind::Files] {
+        assert_eq!(read(kind).used, 0, "{kind}");
+    }
+    assert_eq!(read(LimitKind::TotalBackingEntries), Counter { used: 0, peak: 6, refused: 0 });
+    // Into the file of a device that begins anew.
+    let other = StateFile::create(&LIMITS).unwrap();
+    let counters = Counters::read(&file).unwrap();
+    counters.carry_over(&other).unwrap();
+    Counters::set_taken(&other, 1, 9).unwrap();
+    let carried = Counters::read(&other).unwrap();
+    assert_eq!(carried.of(LimitKind::Resources), Counter { used: 0, peak: 4, refused: 0 });
+    assert_eq!(carried.queues, [(0, 3), (9, 0)].map(|(taken, peak)| QueueCounter { taken, peak }));
 }
 
 /// Steele, Lea, Flood: splitmix64.
