@@ -22,6 +22,7 @@ struct test {
 
 extern const struct test argument_tests[];	/* uapi_args.c */
 extern const struct test memory_tests[];	/* uapi_memory.c */
+extern const struct test isolation_tests[];	/* uapi_isolation.c */
 extern const struct test driver_tests[];	/* uapi_driver.c */
 extern const struct test death_tests[];		/* uapi_death.c */
 extern const struct test keep_tests[];		/* uapi_keep.c */

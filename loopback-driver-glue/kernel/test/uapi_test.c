@@ -5,8 +5,8 @@
 int main(int argc, char **argv)
 {
 	static const struct test *const groups[] = {
-		argument_tests, memory_tests, driver_tests, keep_tests,
-		stress_tests, death_tests, NULL
+		argument_tests, memory_tests, isolation_tests, driver_tests,
+		keep_tests, stress_tests, death_tests, NULL
 	};
 
 	return run_tests(groups, argc > 1 ? argv[1] : NULL);
