@@ -20,6 +20,7 @@
  */
 #define GATES	256
 struct gate {
+	atomic_bool keeper;	/* stays */
 	atomic_bool open;
 	atomic_int inside;
 };

@@ -161,6 +161,21 @@ static void spoil(struct rng *r, void *arg, size_t size)
 		bytes[below(r, size)] = rnd(r);
 }
 
+/* A copy that can be read, and no result be written to. */
+static void *read_only(const void *arg, size_t size)
+{
+	static __thread uint8_t *page;
+
+	if (!page)
+		page = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+	if (page == MAP_FAILED || mprotect(page, PAGE, PROT_READ | PROT_WRITE))
+		return NULL;
+	memcpy(page, arg, size);
+	mprotect(page, PAGE, PROT_READ);
+	return page;
+}
+
 /*
  * @arg, or an address that is bad, or ends too early, or is in a window: then
  * the module's copy takes a page fault of the module.
@@ -175,6 +190,8 @@ static void *place(struct rng *r, void *arg, size_t size)
 		return atomic_load(&maps[below(r, MAPS)].at) + below(r, PAGE);
 	if (below(r, 2))
 		return (void *)(uintptr_t)some_value(r);
+	if (below(r, 2))
+		return read_only(arg, size);
 	if (!edge) {
 		edge = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -693,16 +710,30 @@ static void no_files(struct vdev *dev)
 		dev->queues[i].kick = dev->queues[i].call = -1;
 }
 
+/* What a display does with a client's buffer. */
+static void export_one(struct server *srv)
+{
+	struct virtio_loopback_range range = { some_buffer(&srv->dev), PAGE };
+	struct virtio_loopback_export args = {
+		O_CLOEXEC | O_RDWR, 1, (uintptr_t)&range, { 0 },
+	};
+
+	put(&srv->rng, DMABUF, ioctl(srv->dev.memory,
+				     VIRTIO_LOOPBACK_EXPORT_DMABUF, &args));
+}
+
 static void serve_some_time(struct server *srv)
 {
 	struct vdev *dev = &srv->dev;
-	long long end = now_ms() + below(&srv->rng, 1500);
+	long long end = now_ms() + below(&srv->rng, 3000);
 
 	/* others read its events, move its queues, and write into its window */
 	while (!over && now_ms() < end) {
 		if (!GUARDED())
 			vdev_serve(dev, 50, &over);
 		guarded = false;
+		if (below(&srv->rng, 2))
+			export_one(srv);
 		if (!below(&srv->rng, 8))
 			vdev_restart(dev, 1 + below(&srv->rng, 2));
 	}
@@ -757,9 +788,9 @@ static void one_device(struct server *srv)
 	close_gate(srv, gate);
 	vdev_detach(dev);
 	/* now the null device answers, if nobody else has the session */
-	if (!WAIT_FOR(!atomic_load(&gate->inside), 3000))
-		printf("(clients stay) ");
-	close(dev->control);
+	if (WAIT_FOR(!atomic_load(&gate->inside), 3000))
+		close(dev->control);
+	/* else the file stays open until all sessions have gone: leave() */
 }
 
 static void *server(void *arg)
@@ -770,6 +801,29 @@ static void *server(void *arg)
 	while (!over)
 		one_device(srv);
 	return NULL;
+}
+
+/*
+ * Without sessions the null device answers everybody, at once or when the time
+ * has passed for which a device is kept; so clients can leave before their
+ * devices are removed.
+ */
+static void leave(void)
+{
+	int kind, i;
+
+	for (kind = 0; kind < KINDS; kind++)
+		for (i = 0; kind != CONTROL && i < FILES; i++)
+			close_if(atomic_exchange(&files[kind][i], 0) - 1);
+	/* with the files that are under way */
+	close(sockets[0]);
+	close(sockets[1]);
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+		;
+	for (i = 0; i < GATES; i++)
+		if (!atomic_load(&gates[i].keeper) &&
+		    !WAIT_FOR(!atomic_load(&gates[i].inside), 8000))
+			printf("(clients stay) ");
 }
 
 void fuzz_round(uint64_t seed, int ms, uint64_t secret)
@@ -801,6 +855,7 @@ void fuzz_round(uint64_t seed, int ms, uint64_t secret)
 		pthread_join(threads[i], NULL);
 	for (i = 0; i < SERVERS; i++)
 		pthread_join(servers[i].thread, NULL);
+	leave();
 	printf("%u calls", atomic_load(&calls));
 	fflush(stdout);
 	_exit(ROUND_OK);

@@ -112,6 +112,15 @@ static void share(struct rng *r, struct dumb *d)
 
 #define BUFFERS	4
 
+/* What sysfs says of a device. */
+static void ask_sysfs(struct rng *r)
+{
+	static const char *const attrs[] = { "name", "state", "modalias" };
+	char text[64];
+
+	parent_attr(below(r, 8), attrs[below(r, 3)], text, sizeof(text));
+}
+
 /* Some work on one open card, as long as @open. */
 static void use_card(struct rng *r, int card, const atomic_bool *open)
 {
@@ -172,6 +181,7 @@ void drawing_client(uint64_t seed)
 	for (;;) {
 		int card = some_card(&r, &gate);
 
+		ask_sysfs(&r);
 		if (card >= 0) {
 			use_card(&r, card, &gate->open);
 			close(card);

@@ -9,7 +9,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "harness.h"
 #include "hostile.h"
@@ -175,4 +177,95 @@ void scribble(struct vdev *dev, struct rng *r)
 		scribble_used(q, r);
 	if (write(q->call, &one, sizeof(one)) != sizeof(one))
 		perror("call");
+}
+
+/* A client of @index whose pixels are @word and stay so. Ends at SIGTERM. */
+static volatile int told;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told = 1;
+}
+
+static bool all_are(const uint64_t *words, size_t bytes, uint64_t word)
+{
+	size_t i;
+
+	for (i = 0; i < bytes / 8; i++)
+		if (words[i] != word)
+			return false;
+	return true;
+}
+
+static void other_client(uint32_t index, uint64_t word)
+{
+	int card = open_card(index);
+	struct dumb shown, more;
+
+	signal(SIGTERM, on_term);
+	EXPECT(!dumb_create(&shown, card, 1024, 768));
+	fill((uint64_t *)shown.pixels, shown.size, word);
+	EXPECT(!dumb_show(&shown, 1024, 768));
+	while (!told) {
+		EXPECT(!dumb_dirty(&shown));
+		EXPECT(!dumb_create(&more, card, 128, 128));
+		fill((uint64_t *)more.pixels, more.size, word);
+		EXPECT(all_are((uint64_t *)shown.pixels, shown.size, word));
+		EXPECT(all_are((uint64_t *)more.pixels, more.size, word));
+		dumb_destroy(&more);
+	}
+	dumb_destroy(&shown);
+	close(card);
+	_exit(0);
+}
+
+static void other_server(int to)
+{
+	static struct served s;
+	struct virtio_loopback_create create;
+	struct virtio_gpu_config config;
+
+	vdev_defaults(&create, &config, "other");
+	serve_start(&s, &create, true);
+	EXPECT(write(to, &s.dev.index, 4) == 4);
+	pause();
+}
+
+void other_start(struct other *other, uint64_t word)
+{
+	int fds[2];
+
+	EXPECT(!pipe(fds));
+	fflush(NULL);
+	other->server = fork();
+	if (!other->server) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		other_server(fds[1]);
+		_exit(1);
+	}
+	EXPECT(read(fds[0], &other->index, 4) == 4);
+	close(fds[0]);
+	close(fds[1]);
+	other->client = fork();
+	if (!other->client) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		other_client(other->index, word);
+	}
+}
+
+bool other_end(struct other *other)
+{
+	int status = -1;
+	bool good;
+
+	kill(other->client, SIGTERM);
+	good = WAIT_FOR(waitpid(other->client, &status, WNOHANG) ==
+			other->client, 10000);
+	good = good && WIFEXITED(status) && !WEXITSTATUS(status);
+	kill(other->client, SIGKILL);
+	kill(other->server, SIGKILL);
+	return WAIT_FOR(waitpid(other->server, &status, WNOHANG) ==
+			other->server, 10000) &&
+	       WAIT_FOR(!parent_exists(other->index), 15000) && good;
 }

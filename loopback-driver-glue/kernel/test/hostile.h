@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "vdev.h"
 
@@ -72,5 +73,18 @@ uint64_t secret_of(uint64_t seed);
  * commands, responses, buffers. Then it calls the driver.
  */
 void scribble(struct vdev *dev, struct rng *r);
+
+/*
+ * Another device, with a device side and a client that behave, in processes of
+ * their own. All words of its buffers are @word.
+ */
+struct other {
+	pid_t server;
+	pid_t client;
+	uint32_t index;
+};
+void other_start(struct other *other, uint64_t word);
+/* Whether nobody has disturbed it; then it is gone. */
+bool other_end(struct other *other);
 
 #endif

@@ -4,7 +4,7 @@
  *
  * Random sequences of all calls of the module, by several threads on the same
  * files, under the real virtio_gpu with clients that draw. As root, with the
- * module loaded. It runs rounds of about three seconds, each from a seed of its
+ * module loaded. It runs rounds of about five seconds, each from a seed of its
  * own. After each:
  *   - no page was seen in a window that was not the device's to see
  *   - the process with the files, then the clients, ended when told to
@@ -29,7 +29,7 @@
 #include "harness.h"
 #include "fuzz.h"
 
-#define ROUND_MS	3000
+#define ROUND_MS	5000
 #define CLIENTS		3
 
 struct gate *gates;
@@ -120,6 +120,7 @@ static void run_round(uint64_t seed, uint32_t keeper)
 	bool draw = below(&r, 4);
 
 	for (i = 0; i < GATES; i++) {
+		atomic_store(&gates[i].keeper, (uint32_t)i == keeper);
 		atomic_store(&gates[i].open, (uint32_t)i == keeper);
 		atomic_store(&gates[i].inside, 0);
 	}
@@ -142,7 +143,7 @@ static void run_round(uint64_t seed, uint32_t keeper)
 		hoarder(seed, secret_of(seed));
 	clients[n++] = pid;
 
-	if (!ended(round, ROUND_MS + 20000, &status))
+	if (!ended(round, ROUND_MS + 30000, &status))
 		end(seed, round, "the process with the files");
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == ROUND_SECRET)
 		finding(seed, "a page was seen that must not be");
