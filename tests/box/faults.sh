@@ -1,16 +1,22 @@
 #!/bin/bash
 # kernels: 6.1 6.12 forky
-# timeout: 300
-# boot: own
+# timeout: 240
 # Every allocation of the module fails once: see loopback-driver-glue/kernel/test/uapi_faults.c. With a module that was
 # built for this.
 . tests/box/lib.sh
 
 module=target/box/faults-$(uname -r)/virtio_loopback.ko
 
-make -s -C loopback-driver-glue/kernel/test box OUT=/tmp/uapi
+# The usual module, for the tests after this one.
+put_back() {
+    [[ ! -e /sys/module/virtio_loopback ]] || rmmod virtio_loopback
+    modprobe virtio_loopback
+}
+
+make -s -C loopback-driver-glue/kernel/test OUT=/tmp/uapi /tmp/uapi/fault_test
 # what it depends on stays
-rmmod virtio_loopback
+wait_for 10 rmmod virtio_loopback
+trap put_back EXIT
 for ((at = 1, loaded = 0; loaded == 0; at++)); do
     if said=$(insmod "$module" "fault_at=$at" 2>&1); then
         loaded=1
@@ -24,4 +30,3 @@ echo 0 >/sys/module/virtio_loopback/parameters/fault_at
 /tmp/uapi/fault_test
 wait_for 10 rmmod virtio_loopback
 no_stuck_task
-modprobe virtio_loopback

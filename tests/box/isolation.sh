@@ -5,7 +5,7 @@
 # loopback-driver-glue/kernel/test.
 . tests/box/lib.sh
 
-make -s -C loopback-driver-glue/kernel/test box OUT=/tmp/uapi
+make -s -C loopback-driver-glue/kernel/test OUT=/tmp/uapi /tmp/uapi/reader /tmp/uapi/scribble
 /tmp/uapi/reader --seconds 15
 /tmp/uapi/scribble --seconds 10
 no_stuck_task

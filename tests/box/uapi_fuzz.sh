@@ -5,6 +5,6 @@
 # scripts/fuzz uapi for a long one.
 . tests/box/lib.sh
 
-make -s -C loopback-driver-glue/kernel/test box OUT=/tmp/uapi
+make -s -C loopback-driver-glue/kernel/test OUT=/tmp/uapi /tmp/uapi/uapi_fuzz
 /tmp/uapi/uapi_fuzz --seconds 20
 no_stuck_task
