@@ -20,6 +20,9 @@
 #include <linux/string.h>
 #include <linux/types.h>
 #include <linux/virtio_ring.h>
+#ifdef VIRTIO_LOOPBACK_FAULTS
+#include "test/fault.h"	/* allocations that fail on demand */
+#endif
 #else
 #include "test/shim.h"
 #endif

@@ -77,7 +77,8 @@ run_depmod() {
     rm -rf --one-file-system -- "$mounted"
 }
 
-# ensure_module KERNEL — $BOX_DIR/kernel-KERNEL/updates: our module and the indexes modprobe needs to find it.
+# ensure_module KERNEL — $BOX_DIR/kernel-KERNEL/updates: our module and the indexes modprobe needs to find it; and
+# $BOX_DIR/faults-RELEASE/: the same whose allocations can be made to fail, for tests/box/faults.sh.
 ensure_module() { with_lock "$BOX_DIR/kernel-$1.lock" make_module "$1"; }
 
 make_module() {
@@ -88,22 +89,29 @@ make_module() {
         rm -rf -- "$dir/updates" "$dir/module.stamp"
         return 0
     fi
-    key=$({ cat -- "$MODULE_SOURCE"/{Kbuild,*.[ch]} && declare -f build_module index_module; } | key_of "$BOX_CACHE/kernel-$kernel/stamp")
+    key=$({ cat -- "$MODULE_SOURCE"/{Kbuild,*.[ch],test/fault.[ch]} && declare -f make_module build_module index_module; } |
+        key_of "$BOX_CACHE/kernel-$kernel/stamp")
     ! stamp_is "$dir/module.stamp" "$key" || return 0
     step "building $MODULE_NAME for kernel $kernel"
     rm -f -- "$dir/module.stamp"
     build_module "$kernel" "$dir/$MODULE_NAME.ko"
+    mkdir -p -- "$dir/faults"
+    build_module "$kernel" "$dir/faults/$MODULE_NAME.ko" VLB_FAULTS=1
+    # for tests, which know the release they run on
+    ln -sfn -- "kernel-$kernel/faults" "$BOX_DIR/faults-$(kernel_release "$kernel")"
     index_module "$kernel" "$dir/$MODULE_NAME.ko" "$dir/updates"
     printf '%s\n' "$key" >"$dir/module.stamp"
 }
 
-# build_module KERNEL OUTPUT — W=1 in the kernel's own suite; a warning fails the build.
+# build_module KERNEL OUTPUT [MAKE-ARG…] — W=1 in the kernel's own suite; a warning fails the build.
 build_module() {
     local kernel=$1 output=$2 tree=$BOX_CACHE/kernel-$1/tree log=$BOX_DIR/logs/module-$1.log release work status=0
     release=$(kernel_release "$kernel")
     work=$(mktemp -d "$tree/tmp/build.XXXXXX")
+    mkdir -- "$work/test"
     cp -- "$MODULE_SOURCE"/{Kbuild,*.[ch]} "$work/"
-    quietly "$log" in_tree "$tree" make -C "/lib/modules/$release/build" "M=/tmp/${work##*/}" W=1 modules || status=$?
+    cp -- "$MODULE_SOURCE"/test/fault.[ch] "$work/test/"
+    quietly "$log" in_tree "$tree" make -C "/lib/modules/$release/build" "M=/tmp/${work##*/}" W=1 "${@:3}" modules || status=$?
     if ((status == 0)) && grep -i 'warning' "$log" >&2; then
         note "the module builds with warnings on kernel $kernel: see $log"
         status=1

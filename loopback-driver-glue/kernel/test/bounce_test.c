@@ -315,11 +315,51 @@ static void test_init_without_memory(void)
 	shim_allocations = -1;
 }
 
+/*
+ * The sweep that fault_test leaves out: a command that needs more pages than
+ * there are, with no memory for the first, the second, … of them.
+ */
+static void test_map_without_memory(void)
+{
+	const u32 slots = 2 * VLB_CHUNK_SLOTS + 3;
+	u8 *command = aligned_alloc(PAGE_SIZE, slots * PAGE_SIZE);
+	int pages = shim_pages, err = -ENOMEM, n;
+	static struct vlb_bounce other;
+	struct vlb_mapping mapping;
+	u64 offset;
+
+	memset(command, 0x5a, slots * PAGE_SIZE);
+	for (n = 0; err; n++) {
+		memset(&other, 0, sizeof(other));
+		CHECK(!vlb_bounce_init(&other, CAP));
+		shim_allocations = n;
+		err = vlb_bounce_map(&other, command, slots * PAGE_SIZE,
+				     DMA_TO_DEVICE, &offset);
+		shim_allocations = -1;
+		CHECK(err == 0 || err == -ENOMEM);
+		CHECK(other.used == (err ? 0 : slots));
+		/* what there was memory for stays, for the next */
+		CHECK(other.ready == (u32)(shim_pages - pages));
+		if (err)
+			CHECK(!vlb_bounce_map(&other, command,
+					      slots * PAGE_SIZE, DMA_TO_DEVICE,
+					      &offset));
+		CHECK(offset == 0);
+		CHECK(vlb_bounce_unmap(&other, offset, &mapping) == 0);
+		vlb_bounce_destroy(&other);
+		CHECK(shim_pages == pages);
+	}
+	/* a page for each, and three chunks of slots */
+	CHECK(n == (int)slots + 3 + 1);
+	free(command);
+}
+
 int main(void)
 {
 	int i;
 
 	test_init_without_memory();
+	test_map_without_memory();
 	CHECK(!vlb_bounce_init(&b, CAP));
 	for (i = 0; i < BUFFERS; i++) {
 		buffers[i].memory = aligned_alloc(PAGE_SIZE,

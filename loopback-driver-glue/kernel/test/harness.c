@@ -165,6 +165,28 @@ int open_render(uint32_t index)
 	return open_node(index, "renderD");
 }
 
+int open_vgem(void)
+{
+	struct drm_version version = { 0 };
+	char path[64], name[8];
+	int i, fd;
+
+	for (i = 0; i < 64; i++) {
+		snprintf(path, sizeof(path), "/dev/dri/card%d", i);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		memset(name, 0, sizeof(name));
+		version.name = name;
+		version.name_len = sizeof(name) - 1;
+		if (!ioctl(fd, DRM_IOCTL_VERSION, &version) &&
+		    !strcmp(name, "vgem"))
+			return fd;
+		close(fd);
+	}
+	return -1;
+}
+
 uint64_t some_buffer(struct vdev *dev)
 {
 	int i;
@@ -327,20 +349,17 @@ static bool run(const struct test *test)
 	return WIFEXITED(status) && !WEXITSTATUS(status);
 }
 
-int main(int argc, char **argv)
+int run_tests(const struct test *const *groups, const char *filter)
 {
-	const struct test *groups[] = { argument_tests, memory_tests,
-					driver_tests, keep_tests,
-					stress_tests, death_tests };
-	unsigned int passed = 0, failed = 0, i;
+	unsigned int passed = 0, failed = 0;
 	const struct test *test;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (i = 0; i < sizeof(groups) / sizeof(*groups); i++)
-		for (test = groups[i]; test->name; test++) {
+	for (; *groups; groups++)
+		for (test = *groups; test->name; test++) {
 			bool ok;
 
-			if (argc > 1 && !strstr(test->name, argv[1]))
+			if (filter && !strstr(test->name, filter))
 				continue;
 			ok = run(test);
 			printf("%s %s\n", ok ? "pass" : "FAIL", test->name);

@@ -22,10 +22,18 @@ struct test {
 
 extern const struct test argument_tests[];	/* uapi_args.c */
 extern const struct test memory_tests[];	/* uapi_memory.c */
+extern const struct test isolation_tests[];	/* uapi_isolation.c */
 extern const struct test driver_tests[];	/* uapi_driver.c */
 extern const struct test death_tests[];		/* uapi_death.c */
 extern const struct test keep_tests[];		/* uapi_keep.c */
 extern const struct test stress_tests[];	/* uapi_stress.c */
+extern const struct test fault_tests[];		/* uapi_faults.c */
+
+/*
+ * Runs the tests of @groups, up to a NULL, whose names have @filter in them.
+ * Returns the exit code.
+ */
+int run_tests(const struct test *const *groups, const char *filter);
 
 /* Ends the test unless @c holds. */
 #define EXPECT(c) do { \
@@ -84,6 +92,8 @@ int count_parents(void);
 int card_number(uint32_t index, const char *kind);
 int open_card(uint32_t index);
 int open_render(uint32_t index);
+/* The card of vgem, which imports dma-bufs; -1 if there is none yet. */
+int open_vgem(void);
 
 /* Where a buffer of the driver is in the window, 0 if there is none yet. */
 uint64_t some_buffer(struct vdev *dev);

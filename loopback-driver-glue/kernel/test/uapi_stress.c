@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "harness.h"
+#include "hostile.h"
 
 static struct virtio_loopback_create create;
 static struct virtio_gpu_config config;
@@ -120,29 +121,13 @@ static void *caller(void *arg)
 	return NULL;
 }
 
-/* Writes all over what is shared: rings, commands, responses. */
+/* Writes all over what is shared: rings, commands, responses, buffers. */
 static void *scribbler(void *arg)
 {
-	unsigned int seed = (uintptr_t)arg, i;
-	uint64_t one = 1;
+	struct rng r = rng_of((uintptr_t)arg, 0);
 
-	while (!over) {
-		uint64_t pages = status_of(&s.dev).bounce_pages;
-
-		for (i = 0; i < 200; i++) {
-			uint8_t *at = s.dev.window;
-
-			if (rand_r(&seed) % 2 && pages)
-				at += 0x1000000 + random64(&seed) %
-				      (4096 * pages);
-			else
-				at += s.dev.queues[0].info.desc +
-				      rand_r(&seed) % 0x8000;
-			*at = rand_r(&seed);
-		}
-		if (write(s.dev.queues[0].call, &one, 8) != 8)
-			return NULL;
-	}
+	while (!over)
+		scribble(&s.dev, &r);
 	return NULL;
 }
 

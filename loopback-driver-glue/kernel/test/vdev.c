@@ -225,7 +225,7 @@ static void gather(struct vdev *dev, struct vdev_queue *q, uint16_t head,
 static void process(struct vdev *dev, int i)
 {
 	struct vdev_queue *q = &dev->queues[i];
-	static struct command cmd;
+	static __thread struct command cmd;
 	unsigned int done = 0;
 	uint64_t one = 1;
 
