@@ -24,7 +24,7 @@ count() { counts[$1]=$((${counts[$1]-0} + 1)); }
 start_adapter() {
     rm -f /tmp/ready && mkfifo /tmp/ready
     exec 7<>/tmp/ready
-    virtio-loopback-gpu run --name "$NAME" --display headless --scanout 640x480 --ready-fd 7 "$@" >/tmp/adapter.log 2>&1 &
+    virtio-loopback-gpu -v run --name "$NAME" --display headless --scanout 640x480 --ready-fd 7 "$@" >/tmp/adapter.log 2>&1 &
     adapter=$! ready=0 of_backend=0
 }
 
@@ -67,6 +67,18 @@ updates() {
         sed -n 's/.*scanout 0 .* shown of \([0-9]*\) updates/\1/p'
 }
 
+# state_of_things — for a failure: what device, driver and client are at.
+state_of_things() {
+    tail -n 5 /tmp/client.log
+    cat /tmp/adapter.log
+    timeout 20 virtio-loopback-gpu ctl --name "$NAME" status
+    ps -eLo state,pid,tid,comm,wchan:40 | awk '$1 ~ /^D/ || $4 ~ /virtio|modetest|kmscube/'
+    local task
+    for task in $(ps -eLo state,tid | awk '/^D/ { print $2 }') "$client"; do
+        echo "task $task:" && cat "/proc/$task/stack"
+    done
+}
+
 # draws — waits until more has been drawn. False: the client has ended.
 draws() {
     local before now end=$((SECONDS + 60))
@@ -74,7 +86,7 @@ draws() {
     until now=$(updates) && ((${now:-0} >= ${before:-0} + 3)); do
         is_alive "$client" || return 1
         is_alive "$adapter" || fail "the adapter has ended: $(cat /tmp/adapter.log)"
-        ((SECONDS < end)) || fail "$program draws nothing: $(tail -n 5 /tmp/client.log /tmp/adapter.log)"
+        ((SECONDS < end)) || fail "$program draws nothing: $(state_of_things 2>&1)"
         pause 100
     done
 }
@@ -162,8 +174,9 @@ look() {
     while pause 300; do
         for card in /dev/dri/card*; do
             status=0
-            timeout -k 5 30 drm_info "$card" >/dev/null 2>&1 7>&- || status=$?
-            ((status < 124)) || echo "drm_info: $status" >>/tmp/hangs
+            # It may abort, when the card goes while it looks.
+            { timeout -k 5 30 drm_info "$card" >/dev/null 7>&- || status=$?; } 2>/dev/null
+            ((status != 124 && status != 137)) || echo "drm_info does not end: $status" >>/tmp/hangs
         done
     done
 }
