@@ -23,6 +23,9 @@ PAGES = (
 RECLAIMABLE = ("dentry", "inode_cache", "proc_inode_cache", "sock_inode_cache", "shmem_inode_cache", "ext4_inode_cache",
                "v9fs_inode_cache", "radix_tree_node", "buffer_head", "kernfs_node_cache", "lsm_inode_cache")
 
+# Freed, but kept until there are many; what is in use of them is counted otherwise.
+LAZY = ("vmap_area",)
+
 
 def read(path):
     with open(path, encoding="ascii", errors="replace") as file:
@@ -37,25 +40,47 @@ def write(path, text):
         pass  # a cache that has gone meanwhile
 
 
-def settle():
-    """Gives back what is only kept for later use."""
+def slabs():
+    """Objects in use by cache.
+
+    A processor's current slab counts as full. Shrinking gives it back; so everything is opened and allocated before
+    the caches are shrunk, and nothing in between.
+    """
     os.sync()
-    write("/proc/sys/vm/drop_caches", "3")
-    for path in glob.glob("/sys/kernel/slab/*/shrink"):
-        if not os.path.islink(os.path.dirname(path)):
-            write(path, "1")
-    read_or("/proc/sys/vm/stat_refresh")
+    # What was used lately is spared at first.
+    for _ in range(3):
+        write("/proc/sys/vm/drop_caches", "3")
+    paths = [path for path in glob.glob("/sys/kernel/slab/*/shrink") if not os.path.islink(os.path.dirname(path))]
+    files = [os.open(path, os.O_WRONLY) for path in paths]
+    info = os.open("/proc/slabinfo", os.O_RDONLY)
+    for _ in range(2):
+        for file in files:
+            os.write(file, b"1")
+        os.lseek(info, 0, os.SEEK_SET)
+        text = b""
+        while more := os.read(info, 1 << 20):
+            text += more
+    for file in [*files, info]:
+        os.close(file)
+    lines = text.decode("ascii").splitlines()[2:]
+    return {name: int(active) for name, active, *_ in (line.split() for line in lines)}
+
+
+def vmalloc_areas(text):
+    """Areas in use; freed ones stay in the list until there are many."""
+    return [line for line in text.splitlines() if "unpurged" not in line]
 
 
 def page_counters():
     stat = {name: int(value) for name, value in (line.split() for line in read("/proc/vmstat").splitlines())}
     meminfo = {line.split(":")[0]: int(line.split()[1]) * 1024 // PAGE for line in read("/proc/meminfo").splitlines()}
     # Free pages that a processor has for itself are not in nr_free_pages.
+    # Kernel stacks are in VmallocUsed.
     local = sum(int(line.split()[1]) for line in read("/proc/zoneinfo").splitlines()
                 if line.startswith("              count:"))
     accounted = (stat["nr_free_pages"] + local + stat["nr_file_pages"] + stat["nr_anon_pages"]
                  + stat["nr_page_table_pages"] + stat["nr_slab_reclaimable"] + stat["nr_slab_unreclaimable"]
-                 + meminfo["KernelStack"] + meminfo["Percpu"] + meminfo["VmallocUsed"])
+                 + meminfo["Percpu"] + meminfo["VmallocUsed"])
     counters = {name: stat[name] for name in PAGES}
     counters["pages"] = meminfo["MemTotal"] - accounted
     for name in ("VmallocUsed", "Percpu", "KernelStack"):
@@ -79,15 +104,14 @@ def read_or(path):
 
 
 def take():
-    settle()
-    counters = {"page counter " + name: value for name, value in page_counters().items()}
-    for line in read("/proc/slabinfo").splitlines()[2:]:
-        name, active = line.split()[:2]
-        counters["slab " + name] = int(active)
+    counters = {"slab " + name: value for name, value in slabs().items() if name not in LAZY}
+    read_or("/proc/sys/vm/stat_refresh")
+    counters |= {"page counter " + name: value for name, value in page_counters().items()}
     counters["open files"] = int(read("/proc/sys/fs/file-nr").split()[0])
     counters["kernel threads"] = kernel_threads()
-    counters["vmalloc areas of virtio_loopback"] = read("/proc/vmallocinfo").count("[virtio_loopback]")
-    counters["vmalloc areas"] = read("/proc/vmallocinfo").count("\n")
+    areas = vmalloc_areas(read("/proc/vmallocinfo"))
+    counters["vmalloc areas"] = len(areas)
+    counters["vmalloc areas of virtio_loopback"] = sum("[virtio_loopback]" in area for area in areas)
     counters["devices"] = count("/sys/devices/platform/virtio-loopback.*")
     counters["virtio devices"] = count("/sys/bus/virtio/devices/*")
     counters["cards"] = count("/sys/class/drm/card*")
