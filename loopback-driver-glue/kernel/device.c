@@ -158,32 +158,8 @@ static void vdev_release(struct device *d)
 	vlb_device_put(vlb_from_vdev(dev_to_virtio(d)));
 }
 
-/*
- * The first card makes a slab cache of virtio_gpu and the last one destroys it.
- * If a card is made in the moment before the name of a destroyed cache is free
- * again, the kernel complains and the probe fails. So no probe begins while a
- * card is taken away, unless that takes longer than it ever should; and as a
- * card may also go with its last client, a probe that failed is tried again.
- */
-static atomic_t vlb_unregistering = ATOMIC_INIT(0);
-static DECLARE_WAIT_QUEUE_HEAD(vlb_unregistered);
-
 #define VLB_PROBES		5
 #define VLB_PROBE_INTERVAL	100 /* ms */
-
-static void wait_for_unregistering(void)
-{
-	wait_event_timeout(vlb_unregistered, !atomic_read(&vlb_unregistering),
-			   HZ);
-}
-
-static void unregister_vdev(struct vlb_device *dev)
-{
-	atomic_inc(&vlb_unregistering);
-	unregister_virtio_device(&dev->vdev);
-	if (atomic_dec_and_test(&vlb_unregistering))
-		wake_up_all(&vlb_unregistered);
-}
 
 /*
  * The status as it was before the driver came. Somebody may bind a driver by
@@ -212,7 +188,7 @@ static void probe_again(struct vlb_device *dev)
 	for (probes = 1; probes < VLB_PROBES && !READ_ONCE(dev->removed) &&
 	     READ_ONCE(dev->status) & VIRTIO_CONFIG_S_FAILED; probes++) {
 		msleep(VLB_PROBE_INTERVAL);
-		wait_for_unregistering();
+		vlb_wait_for_unregistering();
 		if (!forget_failure(dev) || device_attach(&dev->vdev.dev) > 0)
 			break;
 	}
@@ -223,7 +199,7 @@ static void register_vdev(struct vlb_device *dev)
 	int err;
 
 	vlb_device_get(dev);
-	wait_for_unregistering();
+	vlb_wait_for_unregistering();
 	dev->vdev.dev.parent = &dev->pdev.dev;
 	dev->vdev.dev.release = vdev_release;
 	dev->vdev.config = &vlb_config_ops;
@@ -236,25 +212,6 @@ static void register_vdev(struct vlb_device *dev)
 	}
 	dev->registered = true;
 	probe_again(dev);
-}
-
-/*
- * virtio_gpu forgets an object, and the kernel complains of it when the last
- * user has gone, if a client is between two commands of one frame when the
- * card is unplugged. A client whose frame is not answered waits 50 ms at the
- * frame's end. So at a removal all that is in flight is answered, and then
- * nothing; when all clients wait, and before the first goes on, the card is
- * unplugged; then the null device lets them go.
- */
-#define VLB_STALL	msecs_to_jiffies(36)
-#define VLB_HOLD	msecs_to_jiffies(100)
-
-static void wait_for_stall(struct vlb_device *dev)
-{
-	long left = dev->removed_at + VLB_STALL - jiffies;
-
-	if (left > 0 && READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK)
-		schedule_timeout_uninterruptible(left);
 }
 
 /*
@@ -271,9 +228,7 @@ static void lifecycle_work(struct work_struct *work)
 		register_vdev(dev);
 	} else if (!dev->unregistered) {
 		dev->unregistered = true;
-		wait_for_stall(dev);
-		if (dev->registered)
-			unregister_vdev(dev);
+		vlb_unplug(dev);
 		platform_device_unregister(&dev->pdev);
 	}
 	vlb_device_put(dev);
@@ -287,8 +242,13 @@ static void queue_lifecycle(struct vlb_device *dev)
 		vlb_device_put(dev);
 }
 
-/* Nothing goes to the device side or comes from it. Called with @dev->lock. */
-static void hold_all(struct vlb_device *dev)
+/**
+ * vlb_device_hold_all - nothing goes to the device side or comes from it
+ * @dev: the device
+ *
+ * Called with @dev->lock.
+ */
+void vlb_device_hold_all(struct vlb_device *dev)
 {
 	u32 i;
 
@@ -296,8 +256,13 @@ static void hold_all(struct vlb_device *dev)
 		vlb_queue_hold(&dev->queues[i]);
 }
 
-/* The null device answers from now on. Called with @dev->lock. */
-static void answer_all(struct vlb_device *dev)
+/**
+ * vlb_device_answer_all - the null device answers from now on
+ * @dev: the device
+ *
+ * Called with @dev->lock.
+ */
+void vlb_device_answer_all(struct vlb_device *dev)
 {
 	u32 i;
 
@@ -323,7 +288,9 @@ static void release_work(struct work_struct *work)
 					      struct vlb_device, release_work);
 
 	mutex_lock(&dev->lock);
-	answer_all(dev);
+	/* else it comes again: see unplug.c */
+	if (time_after_eq(jiffies, dev->removed_at + VLB_HOLD))
+		vlb_device_answer_all(dev);
 	mutex_unlock(&dev->lock);
 }
 
@@ -517,9 +484,9 @@ void vlb_device_discard(struct vlb_device *dev)
 void vlb_device_quiesce(struct vlb_device *dev)
 {
 	lockdep_assert_held(&dev->lock);
-	hold_all(dev);
+	vlb_device_hold_all(dev);
 	vlb_window_close(dev);
-	answer_all(dev);
+	vlb_device_answer_all(dev);
 }
 
 /* All that is in flight waits, for another session or for the deadline. */
@@ -527,7 +494,7 @@ static void keep(struct vlb_device *dev)
 {
 	unsigned long time = msecs_to_jiffies(dev->keep_ms);
 
-	hold_all(dev);
+	vlb_device_hold_all(dev);
 	vlb_window_close(dev);
 	dev->keep_until = jiffies + time;
 	mod_delayed_work(vlb_drain_wq, &dev->keep_work, time);
@@ -587,7 +554,7 @@ void vlb_device_remove(struct vlb_device *dev)
 	wake_up_all(&dev->ack_wait);
 	wake_up_all(&dev->events.wait);
 	vlb_device_quiesce(dev);
-	hold_all(dev);
+	vlb_device_hold_all(dev);
 	mutex_unlock(&dev->lock);
 	queue_delayed_work(vlb_drain_wq, &dev->release_work, VLB_HOLD);
 	queue_lifecycle(dev);

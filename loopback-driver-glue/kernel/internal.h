@@ -3,10 +3,11 @@
  * The module's own view of a device. The user's view is virtio_loopback.h.
  *
  * Parts, one file each: main.c (module, control file), device.c (lifetime),
- * transport.c (what the virtio core calls), queue.c (shadow queues, eventfds),
- * session.c (what the device side calls), window.c (the memory file), dma.c
- * (what the driver maps), dmabuf.c (EXPORT_DMABUF), gpu.c (what is special
- * about a GPU), and the plain parts shadow.c, bounce.c and iova.c.
+ * unplug.c (its end for the driver), transport.c (what the virtio core calls),
+ * queue.c (shadow queues, eventfds), session.c (what the device side calls),
+ * window.c (the memory file), dma.c (what the driver maps), dmabuf.c
+ * (EXPORT_DMABUF), gpu.c (what is special about a GPU), and the plain parts
+ * shadow.c, bounce.c and iova.c.
  *
  * Lock order, outermost first. Locks on one line are never held together.
  *
@@ -57,6 +58,9 @@
 #define VLB_WINDOW_DEFAULT	(64ULL << 30)
 
 #define VLB_EVENTS	64
+
+/* How long the clients of a card that is removed wait at most, see unplug.c. */
+#define VLB_HOLD	msecs_to_jiffies(100)
 
 struct vlb_device;
 struct vlb_queue;
@@ -230,7 +234,8 @@ struct vlb_stats {
  * @drain_work: answers for the null device
  * @release_work: the null device begins to, after a removal
  * @keep_work: it begins to at the deadline
- * @removed_at: jiffies when the control file was closed
+ * @removed_at: jiffies when the control file was closed, or the clients
+ *	were made to wait once more
  * @refill_work: gives bounce slots pages, and shows them
  * @shrink_work: takes pages from bounce slots again
  * @free_work: the end
@@ -350,8 +355,14 @@ void vlb_device_remove(struct vlb_device *dev);
 void vlb_device_get(struct vlb_device *dev);
 void vlb_device_put(struct vlb_device *dev);
 void vlb_device_quiesce(struct vlb_device *dev);
+void vlb_device_hold_all(struct vlb_device *dev);
+void vlb_device_answer_all(struct vlb_device *dev);
 void vlb_device_session_gone(struct vlb_device *dev);
 void vlb_device_session_new(struct vlb_device *dev);
+
+/* unplug.c */
+void vlb_wait_for_unregistering(void);
+void vlb_unplug(struct vlb_device *dev);
 
 /* transport.c */
 extern const struct virtio_config_ops vlb_config_ops;

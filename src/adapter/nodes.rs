@@ -94,15 +94,24 @@ pub fn advice(missing: Missing, parent: Option<&Path>) -> String {
     }
 }
 
-/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist.
-/// Other entries are names for the same nodes from older times.
+/// `/dev/dri/cardN` and `/dev/dri/renderDN` of the entries in a `drm` directory, once both exist and
+/// can be opened. Other entries are names for the same nodes from older times.
 pub fn nodes_in(directory: &Path) -> Option<Vec<PathBuf>> {
     let names = names_in(directory);
-    let node = |prefix| {
-        let name = names.iter().find(|name| name.starts_with(prefix))?;
-        Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists())
-    };
-    Some(vec![node("card")?, node("renderD")?])
+    let name = |prefix| names.iter().find(|name| name.starts_with(prefix));
+    let (card, render) = (name("card")?, name("renderD")?);
+    has_connectors(&directory.join(card), card).then_some(())?;
+    let node = |name| Some(Path::new("/dev/dri").join(name)).filter(|node| node.exists());
+    Some(vec![node(card)?, node(render)?])
+}
+
+/// Whether the card has connectors, such as `card0-Virtual-1`. They are registered last
+/// (`drm_dev_register` of the kernel's `drm_drv.c`): a node is there a moment before, and opening it
+/// then fails with ENODEV. Trying that here would make us the card's master.
+fn has_connectors(directory: &Path, card: &str) -> bool {
+    names_in(directory)
+        .iter()
+        .any(|name| name.strip_prefix(card).is_some_and(|connector| connector.starts_with('-')))
 }
 
 fn names_in(directory: &Path) -> Vec<String> {
@@ -167,5 +176,17 @@ mod tests {
         std::fs::create_dir_all(parent.path().join("drm/card77")).unwrap();
         assert!(advice(Missing::Nodes).contains("devtmpfs"));
         assert_eq!(nodes_in(&parent.path().join("drm")), None);
+    }
+
+    #[test]
+    fn a_card_can_be_opened_when_its_connectors_are_there() {
+        let drm = tempfile::tempdir().unwrap();
+        let card = drm.path().join("card7");
+        for name in ["device", "power", "card70-Virtual-1"] {
+            std::fs::create_dir_all(card.join(name)).unwrap();
+            assert!(!has_connectors(&card, "card7"), "{name}");
+        }
+        std::fs::create_dir_all(card.join("card7-Virtual-1")).unwrap();
+        assert!(has_connectors(&card, "card7"));
     }
 }

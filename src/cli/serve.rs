@@ -42,16 +42,18 @@ pub fn serve(
         sandbox::limit_adapter().context("cannot drop capabilities")?;
     }
     let control = ControlServer::bind(&options.name)?;
-    let (stop, stopper) = stop::on_signals()?;
+    let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     // Closing the last window ends the presenter, and that the device.
-    let (presenter, display) = Presenter::open(options.display(), |_| ())?;
+    let (presenter, display) =
+        Presenter::open(options.display(), |_| ()).context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
-    serve_control(&control, options, &display, &shared, cgroup.as_ref(), stopper.try_clone()?)?;
+    let quit = stopper.try_clone().context("cannot serve `ctl`")?;
+    serve_control(&control, options, &display, &shared, cgroup.as_ref(), quit)?;
     let adapter_options = adapter::Options {
         name: options.name.clone(),
         modes: options.modes(),
-        backend: options.backend()?,
+        backend: options.backend().context("cannot find the program's own file in /proc")?,
         restarts: RestartPolicy::default(),
         keep: keep.time(),
         limits: options.limits.limits(),
@@ -66,7 +68,7 @@ pub fn serve(
     if let Some(replug) = replug {
         adapter.replug_with(replug);
     }
-    started(&display, stopper.try_clone()?)?;
+    started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
         let result = adapter.run(&mut ready);

@@ -18,14 +18,14 @@ wait_for() {
     done
 }
 
-# start_device NAME [OPTION…] — runs a headless device and waits until its card is there. Sets $card to its node. Its
-# log is /tmp/NAME.log, its process id $device.
+# start_device NAME [OPTION…] — runs a headless device, or one on DEVICE_DISPLAY, and waits until its card is there. Sets
+# $card to its node. Its log is /tmp/NAME.log, its process id $device.
 start_device() {
     local name=$1
     shift
     modprobe virtio_loopback
     mkfifo "/tmp/$name.ready"
-    virtio-loopback-gpu -v run --name "$name" --display headless --ready-fd 3 "$@" \
+    virtio-loopback-gpu -v run --name "$name" --display "${DEVICE_DISPLAY:-headless}" --ready-fd 3 "$@" \
         3>"/tmp/$name.ready" >"/tmp/$name.log" 2>&1 &
     device=$!
     local line

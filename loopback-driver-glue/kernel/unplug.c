@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Taking a device from virtio_gpu, in a moment when its clients wait, and only
+ * one at a time.
+ */
+#include "compat.h"
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include "internal.h"
+
+static atomic_t vlb_unregistering = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(vlb_unregistered);
+
+/**
+ * vlb_wait_for_unregistering - wait until no card is being taken away
+ *
+ * The first card makes a slab cache of virtio_gpu and the last one destroys it.
+ * If a card is made in the moment before the name of a destroyed cache is free
+ * again, the kernel complains and the probe fails. So no probe begins while a
+ * card is taken away, unless that takes longer than it ever should; and as a
+ * card may also go with its last client, a probe that failed is tried again.
+ */
+void vlb_wait_for_unregistering(void)
+{
+	wait_event_timeout(vlb_unregistered, !atomic_read(&vlb_unregistering),
+			   HZ);
+}
+
+static void unregister_vdev(struct vlb_device *dev)
+{
+	atomic_inc(&vlb_unregistering);
+	unregister_virtio_device(&dev->vdev);
+	if (atomic_dec_and_test(&vlb_unregistering))
+		wake_up_all(&vlb_unregistered);
+}
+
+/*
+ * virtio_gpu forgets an object, and the kernel complains of it when the last
+ * user has gone, if a client is between two commands of one frame when the
+ * card is unplugged. A client whose frame is not answered waits 50 ms at the
+ * frame's end. So at a removal all that is in flight is answered, and then
+ * nothing; when all clients wait, and before the first goes on, the card is
+ * unplugged; then the null device lets them go.
+ */
+#define VLB_STALL	msecs_to_jiffies(36)
+#define VLB_STALL_END	msecs_to_jiffies(44)
+#define VLB_STALLS	8
+
+/* All that is in flight is answered, and then nothing until release_work. */
+static void stall_again(struct vlb_device *dev)
+{
+	mutex_lock(&dev->lock);
+	vlb_device_answer_all(dev);
+	vlb_device_hold_all(dev);
+	WRITE_ONCE(dev->removed_at, jiffies);
+	mutex_unlock(&dev->lock);
+	mod_delayed_work(vlb_drain_wq, &dev->release_work, VLB_HOLD);
+}
+
+/*
+ * On a busy machine this work item may come too late, when the first clients
+ * go on already: then they are made to wait once more.
+ */
+static void wait_for_stall(struct vlb_device *dev)
+{
+	int stalls;
+
+	for (stalls = 1; READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK;
+	     stalls++) {
+		unsigned long since = READ_ONCE(dev->removed_at);
+		long left = since + VLB_STALL - jiffies;
+
+		if (left > 0)
+			schedule_timeout_uninterruptible(left);
+		if (time_before(jiffies, since + VLB_STALL_END) ||
+		    stalls >= VLB_STALLS)
+			break;
+		stall_again(dev);
+	}
+}
+
+/*
+ * Removals of several devices would wait for each other inside the driver core,
+ * where a stall ends meanwhile. So they take turns, unless one takes longer than
+ * it ever should.
+ */
+static atomic_t vlb_removing = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(vlb_removed);
+
+#define VLB_TURN	(5 * HZ)
+
+static void begin_removal(void)
+{
+	if (!wait_event_timeout(vlb_removed,
+				!atomic_cmpxchg(&vlb_removing, 0, 1), VLB_TURN))
+		atomic_inc(&vlb_removing);
+}
+
+static void end_removal(void)
+{
+	if (atomic_dec_and_test(&vlb_removing))
+		wake_up_all(&vlb_removed);
+}
+
+/**
+ * vlb_unplug - take the device from its driver, if it ever was registered
+ * @dev: the device, whose control file is closed and whose queues are held
+ *
+ * Waits for the driver to let go.
+ */
+void vlb_unplug(struct vlb_device *dev)
+{
+	begin_removal();
+	wait_for_stall(dev);
+	if (dev->registered)
+		unregister_vdev(dev);
+	end_removal();
+}

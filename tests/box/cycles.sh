@@ -1,0 +1,103 @@
+#!/bin/bash
+# kernels: 6.1 6.12
+# timeout: 300
+# Devices are made and removed again and again, by every way to end one, some with clients that draw or still have the
+# card open then. Nothing is left of them: no object of any slab cache, no page, file, kernel thread or module reference.
+#   CYCLES  how many
+. tests/box/long.sh
+
+number CYCLES 50
+# What is made once only has been made after these.
+WARM_UP=12
+
+client=$(build_client)
+
+# cycle N — one device.
+cycle() {
+    local card pid name=cycle
+    rm -f /tmp/cycle.ready && mkfifo /tmp/cycle.ready
+    virtio-loopback-gpu run --name "$name" --display headless --scanout 320x200 --ready-fd 3 \
+        3>/tmp/cycle.ready >/tmp/cycle.log 2>&1 &
+    pid=$!
+    read -r -t 40 _ _ card _ </tmp/cycle.ready || fail "not ready: $(cat /tmp/cycle.log)"
+    # Somebody draws, or has the card open, when it goes.
+    case $(($1 % 3)) in
+    0) start_drawing "$card" ;;
+    1) exec 9<>"$card" ;;
+    esac
+    case $(($1 % 4)) in
+    0) kill -KILL "$pid" ;;
+    1) kill -TERM "$pid" ;;
+    *) virtio-loopback-gpu ctl --name "$name" quit ;;
+    esac
+    { wait "$pid" || (($1 % 4 == 0)); } 2>/dev/null || fail "ended with $?: $(cat /tmp/cycle.log)"
+    case $(($1 % 3)) in
+    0) ends_as_gone ;;
+    1) exec 9>&- ;;
+    esac
+}
+
+start_drawing() {
+    "$client" "$1" show 336699 30 0<>"$NEVER" >/tmp/shown 2>&1 &
+    drawing=$!
+    wait_for 40 grep -q shown /tmp/shown
+}
+
+# ends_as_gone — a client whose card has gone is told so.
+ends_as_gone() {
+    local status=0
+    ends_within 20 "$drawing" || fail "the client does not end: $(cat "/proc/$drawing/stack")"
+    wait "$drawing" || status=$?
+    expect "client: $(cat /tmp/shown)" "$status" 3
+}
+
+cycles() {
+    local n
+    for ((n = 1; n <= $1; n++)); do
+        cycle "$n"
+        ((n % 50)) || echo "$SECONDS s: $n cycles"
+    done
+    wait_for 20 no_devices
+    wait_for 20 no_processes
+    wait_for 20 no_buffers
+    udevadm settle --timeout=20
+    # udev's workers end when they have had nothing to do for a while.
+    wait_for 30 has_no_workers
+}
+
+has_no_workers() { [[ $(pgrep -c udevd) -le 1 ]]; }
+
+modprobe virtio_loopback
+cycles "$WARM_UP"
+python3 tests/box/counters.py take /tmp/before
+# The comparison notices one page, one file and one object more per cycle.
+holder_program='
+import os, sys, time
+files = [os.eventfd(0) for _ in range(int(sys.argv[1]))]
+with open("/tmp/pages", "wb") as file:
+    file.write(bytes(4096 * int(sys.argv[1])))
+open("/tmp/holds", "w")
+time.sleep(1000)'
+python3 -c "$holder_program" "$CYCLES" &
+holder=$!
+wait_for 20 test -e /tmp/holds
+python3 tests/box/counters.py take /tmp/held
+python3 tests/box/counters.py compare /tmp/before /tmp/held "$CYCLES" >/tmp/noticed && fail "nothing noticed"
+for what in 'page counter nr_shmem' 'slab filp'; do
+    grep -q "^leak: $what:" /tmp/noticed || fail "not noticed: $what: $(cat /tmp/noticed)"
+done
+kill "$holder" && { wait "$holder" || true; } 2>/dev/null
+rm /tmp/pages /tmp/holds /tmp/noticed
+
+cycles "$CYCLES"
+# What is freed late is freed; a leak stays. Not in a subshell, which would be one more process.
+for try in {1..8}; do
+    python3 tests/box/counters.py take /tmp/after
+    ! python3 tests/box/counters.py compare /tmp/before /tmp/after "$CYCLES" >/tmp/compared || break
+    sleep 2
+done
+cat /tmp/compared
+! grep -q '^leak' /tmp/compared || fail "after $try looks"
+no_task_stuck 10
+nothing_left
+echo "$CYCLES cycles in $SECONDS s"
