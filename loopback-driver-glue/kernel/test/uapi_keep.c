@@ -206,7 +206,7 @@ static void test_reoffer_order(void)
 	EXPECT(info.outstanding >= 40 && info.outstanding <= info.avail_idx);
 	EXPECT(!vdev_restart(&s.dev, VIRTIO_LOOPBACK_REOFFER));
 	offered = s.dev.restarted[0];
-	EXPECT(s.dev.queues[0].info.avail_idx == offered);
+	EXPECT(s.dev.queues[0].info.avail_idx == (uint32_t)offered);
 	EXPECT(s.dev.queues[1].info.avail_idx == 0);
 	EXPECT(offered >= 40 && !s.dev.restarted[1]);
 	EXPECT(s.dev.queues[0].ring.avail->idx == offered);
