@@ -85,6 +85,12 @@ draws() {
     before=$(updates)
     until now=$(updates) && ((${now:-0} >= ${before:-0} + 3)); do
         is_alive "$client" || return 1
+        # modetest goes on without its mode.
+        if grep -q 'failed to set mode' /tmp/client.log; then
+            kill "$client"
+            ends_within 10 "$client" || fail "$program does not end"
+            return 1
+        fi
         is_alive "$adapter" || fail "the adapter has ended: $(cat /tmp/adapter.log)"
         ((SECONDS < end)) || fail "$program draws nothing: $(state_of_things 2>&1)"
         pause 100
