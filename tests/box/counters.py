@@ -51,6 +51,8 @@ def slabs():
     for _ in range(3):
         write("/proc/sys/vm/drop_caches", "3")
     paths = [path for path in glob.glob("/sys/kernel/slab/*/shrink") if not os.path.islink(os.path.dirname(path))]
+    # Last the cache that writing to such a file itself takes two bytes from: the larger ones of its kind first.
+    paths.sort(key=lambda path: -int(read(os.path.dirname(path) + "/object_size")))
     files = [os.open(path, os.O_WRONLY) for path in paths]
     info = os.open("/proc/slabinfo", os.O_RDONLY)
     for _ in range(2):

@@ -1,6 +1,6 @@
 #!/bin/bash
 # kernels: 6.1 6.12
-# timeout: 300
+# timeout: 600
 # Devices are made and removed again and again, by every way to end one, some with clients that draw or still have the
 # card open then. Nothing is left of them: no object of any slab cache, no page, file, kernel thread or module reference.
 #   CYCLES  how many
