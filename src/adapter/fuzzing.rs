@@ -1,4 +1,5 @@
-//! The display socket's server on its own, for fuzzing.
+//! Parts of the adapter on their own, for fuzzing: the display socket's server, the front-end and the
+//! EDID.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -6,6 +7,9 @@ use std::os::unix::net::UnixStream;
 
 use loopback_driver_glue::MemoryWindow;
 use virtio_loopback_display::{DisplayKind, MAX_SCANOUTS, Options, Presenter};
+
+pub use super::edid::{BLOCK_LENGTH, Monitor, edid};
+pub use super::front_end::{FrontEnd, Ring};
 
 use super::display_server::{DisplayServer, DisplayServerError};
 use super::modes::{Mode, Modes};
