@@ -1,10 +1,7 @@
 //! Sequences of commands through real descriptor chains: none panics, hangs, or breaks what the
 //! device counts, and every scanout it offers can be read.
 
-#![no_main]
-
 use arbitrary::Arbitrary;
-use libfuzzer_sys::fuzz_target;
 use virtio_loopback_gpu::gpu::testing::{
     FREE, Fixture, QueueId, cursor_request, header, resource_request, scanout_blob_request,
     wire_rect,
@@ -409,7 +406,12 @@ fn anything(fixture: &mut Fixture<Looker>, step: Step) {
     }
 }
 
-fuzz_target!(|steps: Vec<Step>| {
+/// Plays the bytes; false: they are no input.
+pub fn run(bytes: &[u8]) -> bool {
+    crate::play(bytes, sequence)
+}
+
+fn sequence(steps: Vec<Step>) {
     let limits = Limits {
         scanouts: 3,
         resources: 16,
@@ -428,4 +430,4 @@ fuzz_target!(|steps: Vec<Step>| {
     fixture.gpu.reset(&mut fixture.display);
     assert_eq!(fixture.display.on, [false; MAX_SCANOUTS]);
     fixture.verify();
-});
+}

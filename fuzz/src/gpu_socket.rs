@@ -1,8 +1,6 @@
 //! A backend that sends anything to the display socket: the server neither panics nor hangs, its
 //! replies are whole, and what is shown can be read.
 
-#![no_main]
-
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use arbitrary::Arbitrary;
-use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, SealFlags};
 use virtio_loopback_gpu::adapter::fuzzing::serve;
 use virtio_loopback_gpu::vhost_gpu::message::request;
@@ -193,7 +190,12 @@ thread_local! {
     static FILES: OnceCell<Files> = const { OnceCell::new() };
 }
 
-fuzz_target!(|steps: Vec<Step>| {
+/// Plays the bytes; false: they are no input.
+pub fn run(bytes: &[u8]) -> bool {
+    crate::play(bytes, sequence)
+}
+
+fn sequence(steps: Vec<Step>) {
     FILES.with(|files| {
         let files = files.get_or_init(Files::new);
         let (backend, server) = UnixStream::pair().unwrap();
@@ -218,4 +220,4 @@ fuzz_target!(|steps: Vec<Step>| {
         }
         check_replies(&replies);
     });
-});
+}

@@ -1,14 +1,11 @@
 //! A state file that holds anything: a device that goes on from it neither panics nor goes over its
 //! limits, and what it makes of the file is what another device makes of it afterwards.
 
-#![no_main]
-
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use arbitrary::Arbitrary;
-use libfuzzer_sys::fuzz_target;
 use virtio_loopback_gpu::gpu::testing::{FREE, Fixture, Recorder, cursor_request};
 use virtio_loopback_gpu::gpu::wire::{Command, Format};
 use virtio_loopback_gpu::gpu::{Limits, Rect, StateFile};
@@ -95,27 +92,32 @@ fn step(fixture: &mut Fixture<Recorder>, step: &Step) {
     match *step {
         Step::Create { id, blob: true } => drop(fixture.create_blob(id.into(), 64, &[(FREE, 64)])),
         Step::Create { id, .. } => {
-            drop(fixture.create_2d(id.into(), Format::B8g8r8x8 as u32, 8, 8));
+            let _ = fixture.create_2d(id.into(), Format::B8g8r8x8 as u32, 8, 8);
         }
         Step::Unref(id) => drop(fixture.unref(id.into())),
         Step::Attach { id, entries } => {
             let piece = |index| (FREE + u64::from(index) * 8192, 4096);
             let entries: Vec<_> = (0..entries % 8).map(piece).collect();
-            drop(fixture.attach(id.into(), &entries));
+            let _ = fixture.attach(id.into(), &entries);
         }
         Step::Detach(id) => drop(fixture.resource(Command::ResourceDetachBacking, id.into())),
         Step::Transfer(id) => drop(fixture.transfer(id.into(), Rect::of_size(8, 8), 0)),
         Step::Show { scanout, id } => {
-            drop(fixture.set_scanout(scanout.into(), id.into(), Rect::of_size(8, 8)));
+            let _ = fixture.set_scanout(scanout.into(), id.into(), Rect::of_size(8, 8));
         }
         Step::Cursor { scanout, id } => {
-            drop(fixture.cursor(&cursor_request(scanout.into(), id.into(), 1, 1)));
+            let _ = fixture.cursor(&cursor_request(scanout.into(), id.into(), 1, 1));
         }
         Step::Again(again) => fixture.again = again,
     }
 }
 
-fuzz_target!(|input: Input| {
+/// Plays the bytes; false: they are no input.
+pub fn run(bytes: &[u8]) -> bool {
+    crate::play(bytes, sequence)
+}
+
+fn sequence(input: Input) {
     let mut fixture = Fixture::with(LIMITS, Recorder::default());
     let file = StateFile::create(&LIMITS).unwrap();
     assert!(file.metadata().unwrap().len() >= END);
@@ -141,4 +143,4 @@ fuzz_target!(|input: Input| {
     fixture.verify();
     assert_eq!(restored.dropped, 0);
     assert_eq!(fixture.contents(), contents);
-});
+}
