@@ -226,8 +226,13 @@ impl Offset {
 }
 
 impl Frame {
+    /// With a format from 128 the frame ends where the area does.
     fn request(self, scanout: Scanout, id: Id, area: Area) -> SetScanoutBlob {
-        let (width, height) = (self.width.value(), self.height.value());
+        let end = |start: Side, length: Side| start.value().saturating_add(length.value());
+        let (width, height) = match self.format {
+            ..128 => (self.width.value(), self.height.value()),
+            128.. => (end(area.x, area.width), end(area.y, area.height)),
+        };
         let stride = width.saturating_add(self.gap.value()).saturating_mul(4);
         let mut request = scanout_blob_request(scanout.value(), id.value(), width, height, stride);
         request.r = wire_rect(area.into());
@@ -255,6 +260,14 @@ impl Word {
             Self::Address(page) => FREE as u32 + u32::from(page) * 4096,
             Self::Any(value) => value,
         }
+    }
+}
+
+/// The pieces, or one of this size where there is none.
+fn entries_of(size: u16, pieces: &[Piece]) -> Vec<(u64, u32)> {
+    match pieces {
+        [] => vec![(FREE, size.into())],
+        pieces => entries(pieces),
     }
 }
 
@@ -339,7 +352,7 @@ fn step(fixture: &mut Fixture<Looker>, step: Step) {
             fixture.create_2d(id.value(), format, width.value(), height.value());
         }
         Step::CreateBlob { id, size, pieces } => {
-            fixture.create_blob(id.value(), size.into(), &entries(&pieces));
+            fixture.create_blob(id.value(), size.into(), &entries_of(size, &pieces));
         }
         Step::Attach { id, pieces } => {
             fixture.attach(id.value(), &entries(&pieces));

@@ -29,11 +29,23 @@ enum Asked {
 /// Bytes, with those likelier that are JSON.
 #[derive(Arbitrary, Debug)]
 enum Text {
+    /// What a client sends.
+    Request {
+        which: Asked,
+        scanout: u8,
+    },
+    /// What a device sends.
+    Done,
+    Png(u8),
+    Error(String),
     Bytes(Vec<u8>),
     Text(String),
     Pieces(Vec<Piece>),
     Status(AnyStatus),
-    Long { piece: Piece, times: u16 },
+    Long {
+        piece: Piece,
+        times: u16,
+    },
 }
 
 /// A piece of JSON.
@@ -146,18 +158,27 @@ impl Piece {
 impl Text {
     fn bytes(self) -> Vec<u8> {
         match self {
+            Self::Request { which, scanout } => line(&match which {
+                Asked::Status => Request::Status,
+                Asked::Screenshot => Request::Screenshot { scanout: scanout.into() },
+                Asked::Quit => Request::Quit,
+            }),
+            Self::Done => line(&Answer::Done),
+            Self::Png(length) => line(&Answer::Png { length: length.into() }),
+            Self::Error(message) => line(&Answer::Error { message }),
             Self::Bytes(bytes) => bytes,
             Self::Text(text) => text.into_bytes(),
             Self::Pieces(pieces) => pieces.iter().flat_map(Piece::bytes).collect(),
-            Self::Status(status) => {
-                let mut line =
-                    serde_json::to_vec(&Answer::Status(Box::new(status.status()))).unwrap();
-                line.push(b'\n');
-                line
-            }
+            Self::Status(status) => line(&Answer::Status(Box::new(status.status()))),
             Self::Long { piece, times } => piece.bytes().repeat(usize::from(times)),
         }
     }
+}
+
+fn line(message: &impl serde::Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).unwrap();
+    line.push(b'\n');
+    line
 }
 
 /// What a line asks for: the first one that was sent, or all there is without its end.

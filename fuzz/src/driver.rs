@@ -91,6 +91,31 @@ impl Driver {
         commands
     }
 
+    /// The commands that make a classic resource of the driver's memory the cursor of a scanout, the last
+    /// of them for the cursor queue.
+    pub fn pointing(scanout: u32, id: u32) -> Vec<(Command, Vec<u32>)> {
+        let mut commands = Self::showing(scanout, id, 64, 64, false);
+        commands.truncate(3);
+        commands.push((Command::UpdateCursor, vec![scanout, 1, 2, 0, id, 3, 4, 0]));
+        commands
+    }
+
+    /// The words of a command's body, as many as it has, which these begin.
+    pub fn natural(command: Command, mut words: Vec<u32>) -> Vec<u32> {
+        let count = match command {
+            Command::GetDisplayInfo => 0,
+            Command::ResourceCreate2d => 4,
+            Command::SetScanout | Command::ResourceFlush => 6,
+            Command::TransferToHost2d | Command::UpdateCursor | Command::MoveCursor => 8,
+            Command::SetScanoutBlob => 18,
+            Command::ResourceAttachBacking => 2 + 4 * words.get(1).map_or(0, |&count| count % 8),
+            Command::ResourceCreateBlob => 8 + 4 * words.get(3).map_or(0, |&count| count % 8),
+            _ => 2,
+        };
+        words.resize(count as usize, 0);
+        words
+    }
+
     /// Clears the rings, as a driver does that begins.
     pub fn begin(&mut self) {
         self.write(0, &[0; FREE as usize]);

@@ -578,15 +578,22 @@ impl FrontEnd {
         match step {
             Step::Command { queue, command, body, room } => {
                 let command = Command::ALL[usize::from(command) % Command::ALL.len()];
-                let body: Vec<u32> = body.iter().take(64).map(|word| word.value()).collect();
+                let mut body: Vec<u32> = body.iter().take(64).map(|word| word.value()).collect();
+                if room % 4 != 3 {
+                    body = Driver::natural(command, body);
+                }
                 self.offer(queue.into(), command, &body, room.into());
                 self.turn();
             }
             Step::Show { scanout, id, side, blob } => {
-                let (scanout, id) = (u32::from(scanout % 4), u32::from(id % 4) + 1);
+                let (number, id) = (u32::from(scanout % 4), u32::from(id % 4) + 1);
                 let side = u32::from(side % 64) + 1;
-                for (command, body) in Driver::showing(scanout, id, side, side, blob) {
-                    self.offer(0, command, &body, 24);
+                let commands = match scanout {
+                    ..128 => Driver::showing(number, id, side, side, blob),
+                    128.. => Driver::pointing(number, id),
+                };
+                for (command, body) in commands {
+                    self.offer(u16::from(command == Command::UpdateCursor), command, &body, 24);
                     self.turn();
                 }
             }

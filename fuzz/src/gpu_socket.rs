@@ -68,7 +68,7 @@ impl Word {
     }
 }
 
-const NUMBERS: [u32; 15] = [
+const NUMBERS: [u32; 16] = [
     request::GET_PROTOCOL_FEATURES,
     request::SET_PROTOCOL_FEATURES,
     request::GET_DISPLAY_INFO,
@@ -83,6 +83,7 @@ const NUMBERS: [u32; 15] = [
     request::DMABUF_SCANOUT2,
     request::MEMORY_SCANOUT,
     request::MEMORY_RELEASE,
+    request::MEMORY_KEEP,
     99,
 ];
 

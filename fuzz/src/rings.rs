@@ -30,9 +30,10 @@ enum Step {
     Push { queue: bool, head: u16 },
     /// Any index of the available ring.
     Index { queue: bool, index: u16 },
-    /// A command as a driver sends it, at a head.
+    /// A command as a driver sends it, at a head; of the length that it has if the head is below 128.
     Command { queue: bool, head: u8, command: u8, body: Vec<Word>, room: u16 },
-    /// A resource of the driver's memory on a scanout, and its flush.
+    /// A resource of the driver's memory on a scanout, and its flush. Or, with a scanout from 128, a
+    /// cursor.
     Show { scanout: u8, id: u8, width: u8, height: u8, blob: bool },
     /// The device looks.
     Kick { queue: bool },
@@ -122,16 +123,22 @@ impl Player {
             }
             Step::Command { queue, head, command, body, room } => {
                 let command = Command::ALL[usize::from(command) % Command::ALL.len()];
-                let body: Vec<u32> = body.iter().take(64).map(|word| word.value()).collect();
+                let mut body: Vec<u32> = body.iter().take(64).map(|word| word.value()).collect();
+                if head < 128 {
+                    body = Driver::natural(command, body);
+                }
                 self.command(queue.into(), (head % 64).into(), command, &body, room.into());
             }
             Step::Show { scanout, id, width, height, blob } => {
                 let size = |value: u8| u32::from(value).max(1);
-                let scanout = (scanout % 4).into();
-                for (command, body) in
-                    Driver::showing(scanout, size(id), size(width), size(height), blob)
-                {
-                    self.command(0, 0, command, &body, 24);
+                let (number, id) = ((scanout % 4).into(), size(id));
+                let commands = match scanout {
+                    ..128 => Driver::showing(number, id, size(width), size(height), blob),
+                    128.. => Driver::pointing(number, id),
+                };
+                for (command, body) in commands {
+                    let queue = u16::from(command == Command::UpdateCursor);
+                    self.command(queue, 0, command, &body, 24);
                 }
             }
             Step::Kick { queue } => self.rings.process(queue.into()),

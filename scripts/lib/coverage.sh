@@ -6,8 +6,9 @@ COVERAGE_DIR=$TOP/target/fuzz/coverage
 # covers TARGET — the files and directories a target is about. "crate:NAME" is one of the dependencies.
 covers() {
     case $1 in
-    control) echo src/gpu.rs src/gpu ;;
-    rings) echo src/backend/{busy_poll,device,display,held,memory,vring}.rs src/vhost_gpu/client.rs crate:virtio-queue ;;
+    control) echo src/gpu.rs src/gpu/{backing,chain,control,cursor,error,memfd,pixels,rect,resource,scanout}.rs ;;
+    rings) echo src/backend/{busy_poll,device,display,held,memory,vring}.rs src/vhost_gpu/client.rs \
+        crate:virtio-queue/src/{queue,chain,desc/split}.rs ;;
     front_end) echo src/backend src/vhost_gpu/{channel,client}.rs crate:vhost/src/vhost_user/backend_req_handler.rs ;;
     back_end) echo src/adapter/{front_end,requests,watch}.rs src/vhost_gpu/channel.rs ;;
     gpu_socket) echo src/adapter/{display_server,kept,replies,scanouts}.rs src/vhost_gpu/{channel,decode}.rs ;;

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 
 use loopback_driver_glue::MemoryWindow;
 use virtio_loopback_display::{DisplayKind, MAX_SCANOUTS, Options, Presenter};
@@ -12,6 +13,7 @@ pub use super::edid::{BLOCK_LENGTH, Monitor, edid};
 pub use super::front_end::{FrontEnd, Ring};
 
 use super::display_server::{DisplayServer, DisplayServerError};
+use super::kept::Kept;
 use super::modes::{Mode, Modes};
 use super::scanouts::ScanoutMemory;
 
@@ -22,7 +24,8 @@ pub fn serve(stream: UnixStream, window: &File, size: u64) -> Result<(), Display
         Presenter::open(Options::new(DisplayKind::Headless, "fuzz"), |_| {}).unwrap();
     let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size }).unwrap();
     let modes = Modes::new(vec![Mode::default(); 2]);
-    let server = DisplayServer::new(stream, display.clone(), memory, modes).unwrap();
+    let mut server = DisplayServer::new(stream, display.clone(), memory, modes).unwrap();
+    server.keep_in(Arc::new(Mutex::new(Kept::new().unwrap())));
     let result = server.run();
     for scanout in 0..MAX_SCANOUTS {
         if let Some(figures) = display.statistics(scanout) {
