@@ -39,7 +39,7 @@ enum Text {
     Png(u8),
     Error(String),
     Bytes(Vec<u8>),
-    Text(String),
+    Plain(String),
     Pieces(Vec<Piece>),
     Status(AnyStatus),
     Long {
@@ -167,7 +167,7 @@ impl Text {
             Self::Png(length) => line(&Answer::Png { length: length.into() }),
             Self::Error(message) => line(&Answer::Error { message }),
             Self::Bytes(bytes) => bytes,
-            Self::Text(text) => text.into_bytes(),
+            Self::Plain(text) => text.into_bytes(),
             Self::Pieces(pieces) => pieces.iter().flat_map(Piece::bytes).collect(),
             Self::Status(status) => line(&Answer::Status(Box::new(status.status()))),
             Self::Long { piece, times } => piece.bytes().repeat(usize::from(times)),

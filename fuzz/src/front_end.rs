@@ -2,6 +2,8 @@
 //! rings run: the event loop neither panics nor goes round in circles, answers in whole messages,
 //! keeps no descriptor, and as long as it goes on, serves a front-end that begins anew.
 
+mod input;
+
 use std::fs::File;
 use std::io::Read;
 use std::net::Shutdown;
@@ -9,7 +11,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use arbitrary::Arbitrary;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, OFlags};
 use virtio_loopback_gpu::backend::EventLoopError;
@@ -19,246 +20,11 @@ use virtio_loopback_gpu::gpu::{Limits, StateFile};
 use virtio_loopback_gpu::vhost_gpu::{Channel, ChannelError};
 use zerocopy::IntoBytes;
 
+use self::input::{
+    EVENTFD_REQUESTS, Fds, Features, Flags, Input, Kind, OURS, RING_REQUESTS, Region, Reply, Step,
+};
 use crate::driver::{Driver, RESPONSE};
 use crate::fds::{count_open, send_with};
-use crate::words::{Long, Word};
-
-#[derive(Arbitrary, Debug)]
-struct Input {
-    /// Whether it begins as front-ends do.
-    proper: bool,
-    steps: Vec<Step>,
-}
-
-#[derive(Arbitrary, Debug)]
-enum Step {
-    /// A request whose payload is of the size that it has, or another.
-    Request {
-        number: Number,
-        flags: Flags,
-        words: Vec<Word>,
-        size: i8,
-        fds: Fds,
-    },
-    /// SET_MEM_TABLE; it may say another number of regions, and have another number of files.
-    Memory {
-        flags: Flags,
-        regions: Vec<Region>,
-        said: i8,
-        fds: Fds,
-    },
-    /// What a ring is set up with.
-    Ring {
-        request: u8,
-        flags: Flags,
-        ring: Index,
-        value: Word,
-    },
-    Addresses {
-        flags: Flags,
-        ring: Index,
-        addresses: [Place; 3],
-    },
-    Eventfd {
-        request: u8,
-        flags: Flags,
-        ring: Index,
-        none: bool,
-        fds: Fds,
-    },
-    Config {
-        flags: Flags,
-        offset: Word,
-        size: Word,
-        bytes: u8,
-    },
-    /// All of a driver's start, as our adapter does it.
-    Start,
-    /// The backend is replaced, as our adapter does it; `repeated` of the chains may have been used.
-    Replace {
-        pixels: bool,
-        repeated: [u8; 2],
-    },
-    /// The display socket, with what is to be read there.
-    Display {
-        fds: Fds,
-        features: Features,
-        replies: Vec<Reply>,
-    },
-    /// Any bytes.
-    Bytes {
-        bytes: Vec<u8>,
-        fds: Fds,
-    },
-    /// A command on a ring, and its kick.
-    Command {
-        queue: bool,
-        command: u8,
-        body: Vec<Word>,
-        room: u16,
-    },
-    Show {
-        scanout: u8,
-        id: u8,
-        side: u8,
-        blob: bool,
-    },
-    Write {
-        address: u16,
-        bytes: Vec<u8>,
-    },
-    Kick {
-        queue: bool,
-    },
-    /// The backend looks at what there is.
-    Turn,
-}
-
-/// A request, one of the protocol's or of ours most of the time.
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Number {
-    Standard(u8),
-    Ours(u8),
-    Any(u32),
-}
-
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Flags {
-    Plain,
-    NeedReply,
-    Any(Word),
-}
-
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Index {
-    Control,
-    Cursor,
-    Any(Word),
-}
-
-/// An address, most of the time in memory.
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Place {
-    Proper,
-    Page(u8),
-    Any(Long),
-}
-
-#[derive(Arbitrary, Debug, Clone, Copy)]
-struct Region {
-    guest: Long,
-    size: Long,
-    user: Long,
-    offset: Long,
-}
-
-/// Descriptors of a message.
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Fds {
-    Proper,
-    None,
-    One(Kind),
-    Several { count: u8, kinds: [Kind; 2] },
-}
-
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Kind {
-    Memory,
-    SmallFile,
-    Eventfd,
-    Kick,
-    Call,
-    State,
-    Pixels,
-    Socket,
-    Pipe,
-    Null,
-    Directory,
-    Path,
-    Itself,
-}
-
-/// Features of the display.
-#[derive(Arbitrary, Debug, Clone, Copy)]
-enum Features {
-    All,
-    None,
-    Any(Long),
-}
-
-/// A message of the display.
-#[derive(Arbitrary, Debug)]
-enum Reply {
-    DisplayInfo,
-    Edid { size: Word },
-    Updates(u8),
-    Any { request: u8, flags: u8, size: u8 },
-    Bytes(Vec<u8>),
-}
-
-/// Bytes of payload of the requests 0 to 44.
-const SIZES: [u8; 45] = [
-    0, 0, 8, 0, 0, 40, 16, 0, 8, 40, 8, 8, 8, 8, 8, 0, 8, 0, 8, 8, 8, 0, 32, 8, 28, 28, 0, 0, 0, 0,
-    0, 20, 20, 0, 0, 8, 0, 40, 40, 8, 0, 16, 8, 0, 0,
-];
-
-const OURS: [u32; 3] = [0x564c_0001, 0x564c_0002, 0x564c_0003];
-const OUR_SIZES: [usize; 3] = [0, 8, 8];
-
-/// Requests that name a ring and a number: SET_VRING_NUM, _BASE, GET_VRING_BASE, SET_VRING_ENABLE,
-/// and ours.
-const RING_REQUESTS: [u32; 5] = [8, 10, 11, 18, OURS[2]];
-/// Requests that bring an eventfd: SET_VRING_KICK, _CALL, _ERR.
-const EVENTFD_REQUESTS: [u32; 3] = [12, 13, 14];
-
-impl Number {
-    fn value(self) -> u32 {
-        match self {
-            Self::Standard(number) => u32::from(number) % SIZES.len() as u32,
-            Self::Ours(index) => OURS[usize::from(index) % OURS.len()],
-            Self::Any(number) => number,
-        }
-    }
-
-    /// Bytes of its payload.
-    fn size(self) -> usize {
-        match self {
-            Self::Standard(number) => SIZES[usize::from(number) % SIZES.len()].into(),
-            Self::Ours(index) => OUR_SIZES[usize::from(index) % OUR_SIZES.len()],
-            Self::Any(_) => 16,
-        }
-    }
-}
-
-impl Flags {
-    fn value(self) -> u32 {
-        match self {
-            Self::Plain => 1,
-            Self::NeedReply => 9,
-            Self::Any(word) => word.value(),
-        }
-    }
-}
-
-impl Index {
-    fn value(self) -> u32 {
-        match self {
-            Self::Control => 0,
-            Self::Cursor => 1,
-            Self::Any(word) => word.value(),
-        }
-    }
-}
-
-impl Place {
-    fn value(self, proper: u64) -> u64 {
-        match self {
-            Self::Proper => proper,
-            Self::Page(page) => u64::from(page) * 4096,
-            Self::Any(value) => value.value(),
-        }
-    }
-}
 
 /// What the front-end has open.
 struct Files {

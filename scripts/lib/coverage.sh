@@ -54,15 +54,16 @@ build_replay() {
 
 # play_counted TARGET PROGRAM
 play_counted() {
-    local directory directories=()
+    local directory directories=() files=()
     while read -r directory; do
         [[ ! -d $directory ]] || directories+=("$directory")
     done < <(inputs_of "$1")
+    local -x LLVM_PROFILE_FILE=$COVERAGE_DIR/profiles/$1.%p
     if [[ $1 = shadow ]]; then
-        set -- "$1" "$2" $(find "${directories[@]}" -type f)
-        LLVM_PROFILE_FILE=$COVERAGE_DIR/profiles/shadow.%p "$2" "${@:3}"
+        mapfile -t files < <(find "${directories[@]}" -type f)
+        "$2" "${files[@]}"
     else
-        LLVM_PROFILE_FILE=$COVERAGE_DIR/profiles/$1.%p "$2" "$1" "${directories[@]}"
+        "$2" "$1" "${directories[@]}"
     fi
 }
 
