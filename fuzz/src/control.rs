@@ -101,7 +101,7 @@ enum Step {
     Reset,
 }
 
-/// A resource id: one of six most of the time.
+/// A resource id: one of six most of the time, none now and then.
 #[derive(Arbitrary, Debug, Clone, Copy)]
 struct Id(u8);
 
@@ -182,7 +182,11 @@ impl From<Queue> for QueueId {
 
 impl Id {
     fn value(self) -> u32 {
-        if self.0 < 240 { u32::from(self.0) % 6 + 1 } else { u32::from(self.0) - 240 }
+        match self.0 {
+            ..208 => u32::from(self.0) % 6 + 1,
+            208..224 => 0,
+            224.. => u32::from(self.0) - 224,
+        }
     }
 }
 
@@ -355,7 +359,7 @@ fn step(fixture: &mut Fixture<Looker>, step: Step) {
             fixture.create_blob(id.value(), size.into(), &entries_of(size, &pieces));
         }
         Step::Attach { id, pieces } => {
-            fixture.attach(id.value(), &entries(&pieces));
+            fixture.attach(id.value(), &entries_of(u16::MAX, &pieces));
         }
         Step::Resource { id, command } => {
             let request = resource_request(one_of(&RESOURCE_COMMANDS, command), id.value());
@@ -427,9 +431,9 @@ pub fn run(bytes: &[u8]) -> bool {
 fn sequence(steps: Vec<Step>) {
     let limits = Limits {
         scanouts: 3,
-        resources: 16,
+        resources: 10,
         bytes: 4 << 20,
-        files: 8,
+        files: 4,
         dimension: 2048,
         backing_entries: 64,
         total_backing_entries: 256,

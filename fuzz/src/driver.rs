@@ -91,13 +91,20 @@ impl Driver {
         commands
     }
 
-    /// The commands that make a classic resource of the driver's memory the cursor of a scanout, the last
-    /// of them for the cursor queue.
-    pub fn pointing(scanout: u32, id: u32) -> Vec<(Command, Vec<u32>)> {
+    /// The commands that make a classic resource of the driver's memory the cursor of a scanout, move it
+    /// and, with `hides`, hide it.
+    pub fn pointing(scanout: u32, id: u32, hides: bool) -> Vec<(Command, Vec<u32>)> {
         let mut commands = Self::showing(scanout, id, 64, 64, false);
         commands.truncate(3);
         commands.push((Command::UpdateCursor, vec![scanout, 1, 2, 0, id, 3, 4, 0]));
+        let id = if hides { 0 } else { id };
+        commands.push((Command::MoveCursor, vec![scanout, 5, 6, 0, id, 0, 0, 0]));
         commands
+    }
+
+    /// The queue that a command of those above is for.
+    pub fn queue_of(command: Command) -> u16 {
+        u16::from(matches!(command, Command::UpdateCursor | Command::MoveCursor))
     }
 
     /// The words of a command's body, as many as it has, which these begin.

@@ -2,11 +2,10 @@
 //! rings run: the event loop neither panics nor goes round in circles, answers in whole messages,
 //! keeps no descriptor, and as long as it goes on, serves a front-end that begins anew.
 
+mod display;
 mod input;
 
 use std::fs::File;
-use std::io::Read;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use virtio_loopback_gpu::gpu::{Limits, StateFile};
 use virtio_loopback_gpu::vhost_gpu::{Channel, ChannelError};
 use zerocopy::IntoBytes;
 
+use self::display::Display;
 use self::input::{
     EVENTFD_REQUESTS, Fds, Features, Flags, Input, Kind, OURS, RING_REQUESTS, Region, Reply, Step,
 };
@@ -79,7 +79,7 @@ struct FrontEnd {
     backend: EventLoop,
     files: Files,
     driver: Driver,
-    display: Option<UnixStream>,
+    display: Option<Display>,
     limits: Limits,
     /// The next command's first descriptor.
     head: u16,
@@ -149,12 +149,8 @@ impl FrontEnd {
 
     /// What is there is served, and the answers are taken.
     fn turn(&mut self) {
-        let stream = self.display.as_ref();
-        let mut drained = [0; 4096];
-        let settled = self.backend.settle(self.waiting, || {
-            // A display that takes nothing is another test.
-            while let Some(Ok(1..)) = stream.map(|mut stream| stream.read(&mut drained)) {}
-        });
+        // The display's answers are messages, too.
+        let settled = self.backend.settle(self.waiting + 256);
         self.waiting = 0;
         self.ended = match settled {
             Ok(()) => false,
@@ -252,38 +248,15 @@ impl FrontEnd {
         rustix::io::write(&self.files.kicks[usize::from(queue)], &1_u64.to_ne_bytes()).unwrap();
     }
 
-    /// A display that has said all that it will.
-    fn connect_display(&mut self, fds: Fds, features: u64, replies: &[Reply]) {
+    fn connect_display(&mut self, fds: Fds, features: u64, script: Vec<Reply>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut bytes = [1, 4, 8].as_bytes().to_vec();
-        bytes.extend(features.as_bytes());
-        let mut frame = |request: u32, flags: u32, payload: &[u8]| {
-            bytes.extend([request, flags, payload.len() as u32].as_bytes());
-            bytes.extend(payload);
-        };
-        for reply in replies.iter().take(64) {
-            match reply {
-                Reply::DisplayInfo => frame(3, 4, &[0; 408]),
-                Reply::Edid { size } => {
-                    let mut edid = [0_u32; 264];
-                    edid[6] = size.value();
-                    frame(11, 4, edid.as_bytes());
-                }
-                Reply::Updates(count) => (0..*count % 32).for_each(|_| frame(10, 4, &[])),
-                Reply::Any { request, flags, size } => {
-                    frame(u32::from(*request), u32::from(*flags), &vec![0; usize::from(*size)]);
-                }
-                Reply::Bytes(bytes) => frame(10, 4, &bytes[..bytes.len().min(1024)]),
-            }
-        }
-        send_with(&ours, &bytes, &[]);
-        ours.shutdown(Shutdown::Write).unwrap();
-        ours.set_nonblocking(true).unwrap();
+        let display = Display::new(ours, features, script);
         self.files.socket = theirs;
         self.send(33, 1, &[], fds, &[Kind::Socket]);
         self.turn();
+        // The backend has it, or nobody.
         self.files.socket = UnixStream::pair().unwrap().0;
-        self.display = Some(ours);
+        self.display = Some(display);
     }
 
     fn step(&mut self, step: Step) {
@@ -317,20 +290,24 @@ impl FrontEnd {
                 let payload = u64::from(ring.value()) | u64::from(none) << 8;
                 self.send(number, flags.value(), payload.as_bytes(), fds, &[Kind::Kick]);
             }
-            Step::Config { flags, offset, size, bytes } => {
+            Step::Features { flags, protocol, bits } => {
+                let number = if protocol { 16 } else { 2 };
+                self.send(number, flags.value(), bits.value().as_bytes(), Fds::None, &[]);
+            }
+            Step::Config { set, flags, offset, size, bytes } => {
                 let mut payload = [offset.value(), size.value(), 0].as_bytes().to_vec();
                 payload.resize(12 + usize::from(bytes), 0);
-                self.send(24, flags.value(), &payload, Fds::None, &[]);
+                self.send(24 + u32::from(set), flags.value(), &payload, Fds::None, &[]);
             }
             Step::Start => self.start(true),
             Step::Replace { pixels, repeated } => self.replace(pixels, repeated),
-            Step::Display { fds, features, replies } => {
+            Step::Display { fds, features, script } => {
                 let features = match features {
                     Features::All => u64::MAX,
                     Features::None => 0,
                     Features::Any(bits) => bits.value(),
                 };
-                self.connect_display(fds, features, &replies);
+                self.connect_display(fds, features, script);
             }
             Step::Bytes { bytes, fds } => {
                 self.send_bytes(&bytes[..bytes.len().min(4096)], fds, &[]);
@@ -356,10 +333,10 @@ impl FrontEnd {
                 let side = u32::from(side % 64) + 1;
                 let commands = match scanout {
                     ..128 => Driver::showing(number, id, side, side, blob),
-                    128.. => Driver::pointing(number, id),
+                    128.. => Driver::pointing(number, id, blob),
                 };
                 for (command, body) in commands {
-                    self.offer(u16::from(command == Command::UpdateCursor), command, &body, 24);
+                    self.offer(Driver::queue_of(command), command, &body, 24);
                     self.turn();
                 }
             }
@@ -367,7 +344,13 @@ impl FrontEnd {
                 self.driver.write(address.into(), &bytes[..bytes.len().min(4096)]);
             }
             Step::Kick { queue } => self.kick(queue.into()),
-            _ => self.turn(),
+            _ => {
+                // The display may have something to say.
+                if self.display.is_some() {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                self.turn();
+            }
         }
     }
 

@@ -134,11 +134,10 @@ impl Player {
                 let (number, id) = ((scanout % 4).into(), size(id));
                 let commands = match scanout {
                     ..128 => Driver::showing(number, id, size(width), size(height), blob),
-                    128.. => Driver::pointing(number, id),
+                    128.. => Driver::pointing(number, id, blob),
                 };
                 for (command, body) in commands {
-                    let queue = u16::from(command == Command::UpdateCursor);
-                    self.command(queue, 0, command, &body, 24);
+                    self.command(Driver::queue_of(command), 0, command, &body, 24);
                 }
             }
             Step::Kick { queue } => self.rings.process(queue.into()),

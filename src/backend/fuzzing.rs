@@ -158,21 +158,15 @@ impl EventLoop {
         Self { server, ready: Vec::with_capacity(8), _stop: stop }
     }
 
-    /// Lets it work until it has nothing to do; `after` is called after each turn. It is to have at
-    /// most `messages` of the front-end to serve.
+    /// Lets it work until it has nothing to do. It is to have at most `messages` of others to serve.
     ///
     /// # Panics
     ///
     /// If it never has nothing to do.
-    pub fn settle(
-        &mut self,
-        messages: usize,
-        mut after: impl FnMut(),
-    ) -> Result<(), EventLoopError> {
+    pub fn settle(&mut self, messages: usize) -> Result<(), EventLoopError> {
         let mut turns = 0;
         while self.server.is_busy() || self.server.has_events() {
             self.server.turn(&mut self.ready, Some(Duration::ZERO))?;
-            after();
             turns += 1;
             assert!(turns < messages + MAX_TURNS, "the event loop goes round in circles");
         }

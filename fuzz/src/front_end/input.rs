@@ -47,7 +47,15 @@ pub enum Step {
         none: bool,
         fds: Fds,
     },
+    /// SET_FEATURES, or SET_PROTOCOL_FEATURES.
+    Features {
+        flags: Flags,
+        protocol: bool,
+        bits: Long,
+    },
+    /// GET_CONFIG, or SET_CONFIG.
     Config {
+        set: bool,
         flags: Flags,
         offset: Word,
         size: Word,
@@ -60,11 +68,11 @@ pub enum Step {
         pixels: bool,
         repeated: [u8; 2],
     },
-    /// The display socket, with what is to be read there.
+    /// The display socket, and what is answered there.
     Display {
         fds: Fds,
         features: Features,
-        replies: Vec<Reply>,
+        script: Vec<Reply>,
     },
     /// Any bytes.
     Bytes {
@@ -167,14 +175,21 @@ pub enum Features {
     Any(Long),
 }
 
-/// A message of the display.
+/// What the display does when it owes an answer.
 #[derive(Arbitrary, Debug)]
 pub enum Reply {
-    DisplayInfo,
-    Edid { size: Word },
-    Updates(u8),
-    Any { request: u8, flags: u8, size: u8 },
+    Right,
+    Missing,
+    Twice,
+    /// With these bits of the header changed.
+    Odd {
+        request: u8,
+        flags: u8,
+    },
+    Size(i8),
+    Word(Word),
     Bytes(Vec<u8>),
+    HangUp,
 }
 
 /// Bytes of payload of the requests 0 to 44.
