@@ -6,11 +6,13 @@
 //! path is the name's lock: whoever listens on it has the name.
 
 #![cfg_attr(
-    not(test),
+    not(any(test, fuzzing)),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
 mod client;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod server;
 mod status;
 #[cfg(test)]

@@ -33,26 +33,33 @@ summary() {
 
 host_tests() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
-    cargo_tests
+    cargo_tests "cargo test" --workspace
+    fuzz_tests
     module_tests
 }
 
-# cargo_tests — counts every test of every test program of the workspace.
+# fuzz_tests — the seeds of the fuzz targets, on the stable toolchain and without libFuzzer.
+fuzz_tests() {
+    local -x RUSTFLAGS="--cfg fuzzing" CARGO_TARGET_DIR=$TOP/target/fuzz/stable
+    cargo_tests "fuzz seeds" --manifest-path fuzz/Cargo.toml --no-default-features
+}
+
+# cargo_tests NAME ARG… — counts every test of every test program of `cargo test ARG…`.
 cargo_tests() {
-    local log=$TEST_DIR/cargo.log status=0 ok bad
-    step "cargo test"
-    NO_TEST_SKIPPED=1 quietly "$log" cargo test --workspace --locked --no-fail-fast || status=$?
+    local log=$TEST_DIR/${1// /-}.log status=0 ok bad
+    step "$1"
+    NO_TEST_SKIPPED=1 quietly "$log" cargo test "${@:2}" --locked --no-fail-fast || status=$?
     ok=$(sed -n 's/^test result: .* \([0-9]*\) passed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     bad=$(sed -n 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     passed=$((passed + ok))
     if ((status != 0)); then
         ((bad > 0)) || bad=1
         failed=$((failed + bad))
-        failures+=("cargo test: $bad, see $log")
+        failures+=("$1: $bad, see $log")
         # What failing tests printed, and those that print as they go.
         sed -n '/^failures:$/,/^test result:/p; /panicked at/,+3p' "$log" >&2
     fi
-    step "cargo test: $ok passed, $bad failed"
+    step "$1: $ok passed, $bad failed"
 }
 
 # bc_or_zero — the value of the sum on standard input.

@@ -32,8 +32,9 @@ use super::vring::{BATCH, Vring};
 use crate::gpu::{self, Gpu, Renderer, StateFile, wire};
 use crate::one_line;
 
-/// How long a flush waits for the display. The kernel's driver waits for 50 ms at most.
-const DISPLAY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a flush waits for the display. The kernel's driver waits for 50 ms at most, and fuzzing for
+/// less.
+const DISPLAY_PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
 
 /// Transport features of the rings.
 const RING_FEATURES: u64 =

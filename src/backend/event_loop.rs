@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use rustix::event::epoll::Event;
+
 use super::connection::{Connection, ConnectionError, Message};
 use super::device::Device;
 use super::poll::{Poll, Source, Trigger};
@@ -32,20 +34,15 @@ pub fn serve(
     limits: gpu::Limits,
     stop: &OwnedFd,
 ) -> Result<(), EventLoopError> {
-    let poll = Arc::new(Poll::new()?);
-    let device = Device::new(limits, Arc::clone(&poll)).map_err(EventLoopError::Queues)?;
-    let device = Arc::new(Mutex::new(device));
-    let connection = Connection::new(stream, Arc::clone(&device))?;
-    poll.add(stop.as_fd(), Source::Stop, Trigger::Level)?;
-    poll.add(connection.as_fd(), Source::FrontEnd, Trigger::Level)?;
-    let mut server = Server { device, connection, poll, busy: [false; wire::QUEUE_COUNT] };
+    let mut server = Server::new(stream, limits, stop)?;
     match server.run() {
         Err(EventLoopError::Connection(ConnectionError::Closed)) => Ok(()),
         other => other,
     }
 }
 
-struct Server {
+/// The loop and what it serves.
+pub(super) struct Server {
     device: Arc<Mutex<Device>>,
     connection: Connection,
     poll: Arc<Poll>,
@@ -54,35 +51,70 @@ struct Server {
 }
 
 impl Server {
+    /// A loop that has served nothing yet.
+    pub(super) fn new(
+        stream: UnixStream,
+        limits: gpu::Limits,
+        stop: &OwnedFd,
+    ) -> Result<Self, EventLoopError> {
+        let poll = Arc::new(Poll::new()?);
+        let device = Device::new(limits, Arc::clone(&poll)).map_err(EventLoopError::Queues)?;
+        let device = Arc::new(Mutex::new(device));
+        let connection = Connection::new(stream, Arc::clone(&device))?;
+        poll.add(stop.as_fd(), Source::Stop, Trigger::Level)?;
+        poll.add(connection.as_fd(), Source::FrontEnd, Trigger::Level)?;
+        Ok(Self { device, connection, poll, busy: [false; wire::QUEUE_COUNT] })
+    }
+
     fn run(&mut self) -> Result<(), EventLoopError> {
         let mut ready = Vec::with_capacity(8);
-        loop {
-            let timeout = if self.busy.contains(&true) {
-                Some(Duration::ZERO)
-            } else {
-                self.device().display_patience()
-            };
-            self.poll.wait(&mut ready, timeout)?;
-            let mut asked = false;
-            for event in ready.drain(..) {
-                match Source::of(&event) {
-                    Source::Stop => return Ok(()),
-                    Source::FrontEnd => {
-                        self.serve_front_end()?;
-                        asked = true;
-                    }
-                    // The request may have taken what the display had sent; if not, it is reported
-                    // again.
-                    Source::Display if asked => {}
-                    Source::Display => self.serve_display(),
-                    Source::Queue(index) => self.mark_busy(index),
+        while self.turn(&mut ready, None)? {}
+        Ok(())
+    }
+
+    /// Waits for something to do, no longer than `most`, and does it. `ready` is room for events, and
+    /// empty afterwards. False: the program shall end.
+    pub(super) fn turn(
+        &mut self,
+        ready: &mut Vec<Event>,
+        most: Option<Duration>,
+    ) -> Result<bool, EventLoopError> {
+        let own = match self.is_busy() {
+            true => Some(Duration::ZERO),
+            false => self.device().display_patience(),
+        };
+        self.poll.wait(ready, own.into_iter().chain(most).min())?;
+        let mut asked = false;
+        for event in ready.drain(..) {
+            match Source::of(&event) {
+                Source::Stop => return Ok(false),
+                Source::FrontEnd => {
+                    self.serve_front_end()?;
+                    asked = true;
                 }
+                // The request may have taken what the display had sent; if not, it is reported
+                // again.
+                Source::Display if asked => {}
+                Source::Display => self.serve_display(),
+                Source::Queue(index) => self.mark_busy(index),
             }
-            if self.device().give_up_waiting() {
-                self.mark_busy(wire::CONTROL_QUEUE);
-            }
-            self.serve_queues();
         }
+        if self.device().give_up_waiting() {
+            self.mark_busy(wire::CONTROL_QUEUE);
+        }
+        self.serve_queues();
+        Ok(true)
+    }
+
+    /// Whether a queue has more to do than the last turn had time for.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.contains(&true)
+    }
+
+    /// Whether anybody has something to say.
+    #[cfg(fuzzing)]
+    pub(super) fn has_events(&self) -> bool {
+        self.poll.has_events()
     }
 
     fn mark_busy(&mut self, index: u16) {

@@ -1,17 +1,22 @@
 //! The device on rings in plain memory, for fuzzing: no front-end, no other process, and the driver
-//! does nothing while the device works.
+//! does nothing while the device works. And the event loop around it, a few turns at a time.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::EventfdFlags;
+use rustix::event::epoll::Event;
 use rustix::fs::MemfdFlags;
 use vhost::vhost_user::VhostUserBackendReqHandlerMut;
 use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserVringAddrFlags};
 
+use super::EventLoopError;
 use super::device::Device;
+use super::event_loop::Server;
 use super::poll::Poll;
 use crate::gpu::{Limits, wire};
 
@@ -135,6 +140,37 @@ impl Rings {
         self.device.reset_device().unwrap();
         self.write(0, &[0; FREE as usize]);
         self.start();
+    }
+}
+
+/// The backend's event loop, and nothing that ends it but the front-end.
+pub struct EventLoop {
+    server: Server,
+    ready: Vec<Event>,
+    _stop: OwnedFd,
+}
+
+impl EventLoop {
+    /// A loop that serves the front-end behind `stream`.
+    pub fn new(stream: UnixStream, limits: Limits) -> Self {
+        let stop: OwnedFd = eventfd().into();
+        let server = Server::new(stream, limits, &stop).unwrap();
+        Self { server, ready: Vec::with_capacity(8), _stop: stop }
+    }
+
+    /// Lets it work until it has nothing to do. It is to have at most `messages` of others to serve.
+    ///
+    /// # Panics
+    ///
+    /// If it never has nothing to do.
+    pub fn settle(&mut self, messages: usize) -> Result<(), EventLoopError> {
+        let mut turns = 0;
+        while self.server.is_busy() || self.server.has_events() {
+            self.server.turn(&mut self.ready, Some(Duration::ZERO))?;
+            turns += 1;
+            assert!(turns < messages + MAX_TURNS, "the event loop goes round in circles");
+        }
+        Ok(())
     }
 }
 

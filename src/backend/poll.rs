@@ -78,6 +78,14 @@ impl Poll {
         }
     }
 
+    /// Whether anything is ready.
+    #[cfg(fuzzing)]
+    pub fn has_events(&self) -> bool {
+        let mut fds = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&now)) == Ok(1)
+    }
+
     /// Appends what is ready to `ready`; waits for something, at most for `timeout`.
     pub fn wait(&self, ready: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());

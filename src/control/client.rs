@@ -67,7 +67,11 @@ fn elsewhere(directory: &Path) -> String {
 
 /// What the device named `name` is doing.
 pub fn status(name: &str) -> Result<Status, ClientError> {
-    match ask(name, &Request::Status)? {
+    status_of(connect(name)?)
+}
+
+pub(super) fn status_of(device: UnixStream) -> Result<Status, ClientError> {
+    match ask(device, &Request::Status)? {
         (Answer::Status(status), _) => Ok(*status),
         _ => Err(ClientError::Answer),
     }
@@ -75,7 +79,13 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
 
 /// Writes what a scanout shows to `path`, as PNG.
 pub fn screenshot(name: &str, scanout: u32, path: &Path) -> Result<(), ClientError> {
-    let (Answer::Png { length }, reader) = ask(name, &Request::Screenshot { scanout })? else {
+    let png = screenshot_of(connect(name)?, scanout)?;
+    write_atomically(path, &png)
+        .map_err(|source| ClientError::Write { path: path.to_owned(), source })
+}
+
+pub(super) fn screenshot_of(device: UnixStream, scanout: u32) -> Result<Vec<u8>, ClientError> {
+    let (Answer::Png { length }, reader) = ask(device, &Request::Screenshot { scanout })? else {
         return Err(ClientError::Answer);
     };
     let mut png = Vec::new();
@@ -83,22 +93,21 @@ pub fn screenshot(name: &str, scanout: u32, path: &Path) -> Result<(), ClientErr
     if png.len() as u64 != length {
         return Err(ClientError::Answer);
     }
-    write_atomically(path, &png)
-        .map_err(|source| ClientError::Write { path: path.to_owned(), source })
+    Ok(png)
 }
 
 /// Tells the device to end, and waits until it is gone and its name is free.
 pub fn quit(name: &str) -> Result<(), ClientError> {
-    end(name, &Request::Quit)
+    end_of(connect(name)?, &Request::Quit)
 }
 
 /// Tells the adapter to end without removing the device, and waits until its name is free.
 pub fn detach(name: &str) -> Result<(), ClientError> {
-    end(name, &Request::Detach)
+    end_of(connect(name)?, &Request::Detach)
 }
 
-fn end(name: &str, request: &Request) -> Result<(), ClientError> {
-    let (Answer::Done, mut reader) = ask(name, request)? else {
+pub(super) fn end_of(device: UnixStream, request: &Request) -> Result<(), ClientError> {
+    let (Answer::Done, mut reader) = ask(device, request)? else {
         return Err(ClientError::Answer);
     };
     match reader.read(&mut [0]) {
@@ -111,15 +120,21 @@ fn end(name: &str, request: &Request) -> Result<(), ClientError> {
     }
 }
 
-fn ask(name: &str, request: &Request) -> Result<(Answer, BufReader<UnixStream>), ClientError> {
+fn connect(name: &str) -> Result<UnixStream, ClientError> {
     let path = socket_path(name);
-    let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
+    UnixStream::connect(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             ClientError::NotRunning { name: name.to_owned(), directory: directory() }
         }
         io::ErrorKind::PermissionDenied => ClientError::NotOurs { path },
         _ => error.into(),
-    })?;
+    })
+}
+
+fn ask(
+    mut stream: UnixStream,
+    request: &Request,
+) -> Result<(Answer, BufReader<UnixStream>), ClientError> {
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(request).map_err(io::Error::from)?;
     line.push(b'\n');

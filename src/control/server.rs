@@ -120,13 +120,15 @@ impl Drop for ControlServer {
 }
 
 /// What becomes of a client that has its answer.
-enum After {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum After {
     HangUp,
     /// The end of the connection tells it that the device is gone.
     KeepUntilGone,
 }
 
-fn answer(
+/// Takes the client's request and answers it.
+pub(super) fn answer(
     client: &UnixStream,
     display: &DisplayHandle,
     status: &impl Fn() -> Status,

@@ -22,8 +22,9 @@ use super::message::{
 /// Protocol features this side has.
 const KNOWN_FEATURES: u64 = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT | F_MEMORY_KEEP;
 
-/// How long a reply may take before the front-end is called silent.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a reply may take before the front-end is called silent. Fuzzing has no time for those that
+/// never come.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
 
 /// Why a request to the front-end failed.
 #[derive(Debug, thiserror::Error)]

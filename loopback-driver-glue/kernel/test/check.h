@@ -13,14 +13,15 @@
 } while (0)
 
 /* Always the same numbers, so that a failure repeats. */
+#define RANDOM_START	0x9e3779b97f4a7c15
+static u64 random_state = RANDOM_START;
+
 static inline u32 random_below(u32 n)
 {
-	static u64 state = 0x9e3779b97f4a7c15;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (state >> 32) % n;
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (random_state >> 32) % n;
 }
 
 #endif

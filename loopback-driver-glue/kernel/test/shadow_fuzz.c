@@ -79,7 +79,11 @@ static void step(struct sim *sim)
 			CHECK(vlb_shadow_reoffer(&sim->shadow) ==
 			      sim->shadow.outstanding);
 
-		if (sim->chains[head].outstanding) {
+		if (!sim->chains[head].outstanding)
+			break;
+		if (what > 192 && what <= 240) {
+			vlb_shadow_refresh(&sim->shadow, head);
+		} else {
 			vlb_shadow_complete(&sim->shadow, head, next16());
 			vlb_shadow_publish(&sim->shadow);
 		}
@@ -105,14 +109,32 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	return 0;
 }
 
-/* Without libFuzzer: inputs from the fixed random numbers. */
+/* Without libFuzzer: the inputs named, or some from the fixed random numbers. */
 #ifdef STANDALONE
-int main(void)
+static u8 bytes[4096];
+
+static int play(const char *path)
 {
-	static u8 bytes[4096];
+	FILE *file = fopen(path, "rb");
+	size_t size;
+
+	if (!file) {
+		perror(path);
+		return 1;
+	}
+	size = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	return LLVMFuzzerTestOneInput(bytes, size);
+}
+
+int main(int argc, char **argv)
+{
 	unsigned int i, k;
 
-	for (i = 0; i < 3000; i++) {
+	for (i = 1; i < (unsigned int)argc; i++)
+		if (play(argv[i]))
+			return 1;
+	for (i = 0; argc == 1 && i < 3000; i++) {
 		u32 size = random_below(sizeof(bytes));
 
 		for (k = 0; k < size; k++)

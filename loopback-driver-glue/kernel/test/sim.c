@@ -67,6 +67,8 @@ void sim_start(struct sim *sim, unsigned int num, bool event_idx)
 	unsigned int i;
 
 	memset(sim, 0, sizeof(*sim));
+	/* what an input does is the same each time */
+	random_state = RANDOM_START;
 	current = sim;
 	sim->num = num;
 	sim->event_idx = event_idx;
