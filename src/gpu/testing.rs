@@ -1,6 +1,6 @@
 //! A driver for tests and fuzzing: rings in memory, real descriptor chains, one command at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Arc, Weak};
 
@@ -310,8 +310,10 @@ impl<D: Display> Fixture<D> {
     pub fn verify(&self) {
         let mut usage = Usage::default();
         let mut resources = 0;
+        let mut serials = HashSet::new();
         for (id, resource) in self.gpu.resources.iter() {
             assert_ne!(id, 0);
+            assert!(serials.insert(resource.serial), "two have the same serial number");
             resources += 1;
             usage.backing_entries += resource.backing.as_ref().map_or(0, Backing::pieces);
             match &resource.kind {
