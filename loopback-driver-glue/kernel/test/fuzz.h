@@ -35,7 +35,8 @@ void fuzz_round(uint64_t seed, int ms, uint64_t secret)
 	__attribute__((noreturn));
 
 /* What these do until they are killed. */
-void drawing_client(uint64_t seed) __attribute__((noreturn));
+void drawing_client(uint64_t seed, uint64_t secret)
+	__attribute__((noreturn));
 /* Takes the driver from devices, and gives it back; not from @keeper. */
 void binder(uint64_t seed, uint32_t keeper) __attribute__((noreturn));
 

@@ -32,6 +32,7 @@
 #define CALLERS		3
 #define FILES		12	/* of each kind */
 #define MAPS		24
+#define RECENT		16
 
 enum kind { CONTROL, SESSION, MEMORY, DMABUF, EVENTFD, OTHER, KINDS };
 
@@ -48,6 +49,8 @@ static struct server {
 	pthread_t thread;
 	struct rng rng;
 	int number;
+	/* where its buffers are or have been */
+	atomic_ullong recent[RECENT];
 } servers[SERVERS];
 
 static volatile int over;
@@ -595,6 +598,20 @@ static void call_touch(struct rng *r)
 	guarded = false;
 }
 
+/* The same in the mapping that stays as long as its server. */
+static void call_recent(struct rng *r)
+{
+	struct server *srv = &servers[below(r, SERVERS)];
+	uint64_t at = atomic_load(&srv->recent[below(r, RECENT)]);
+	const uint8_t *window = srv->dev.window;
+
+	if (!window || window == MAP_FAILED || !at)
+		return;
+	if (!GUARDED())
+		look((const uint64_t *)(window + at), 4 * PAGE / 8);
+	guarded = false;
+}
+
 static void call_remap(struct rng *r)
 {
 	static const int advices[] = {
@@ -671,6 +688,7 @@ static void (*const all[])(struct rng *r) = {
 	call_poll, call_eventfd, call_eventfd, call_other, call_dmabuf,
 	call_close, call_dup, call_send, call_map, call_map, call_touch,
 	call_touch, call_touch, call_touch, call_remap, call_fork,
+	call_recent, call_recent, call_recent, call_recent,
 };
 
 static void *caller(void *arg)
@@ -710,14 +728,23 @@ static void no_files(struct vdev *dev)
 		dev->queues[i].kick = dev->queues[i].call = -1;
 }
 
-/* What a display does with a client's buffer. */
+/* What a display does with a client's buffers, and notes of where they are. */
 static void export_one(struct server *srv)
 {
-	struct virtio_loopback_range range = { some_buffer(&srv->dev), PAGE };
+	struct virtio_loopback_range range = { 0, PAGE };
 	struct virtio_loopback_export args = {
 		O_CLOEXEC | O_RDWR, 1, (uintptr_t)&range, { 0 },
 	};
+	struct vdev_resource *res;
 
+	res = &srv->dev.resources[below(&srv->rng, VDEV_RESOURCES)];
+	for (; res < srv->dev.resources + VDEV_RESOURCES; res++)
+		if (res->id && res->first.addr < srv->dev.window_size) {
+			atomic_store(&srv->recent[below(&srv->rng, RECENT)],
+				     res->first.addr);
+			range.iova = res->first.addr;
+			break;
+		}
 	put(&srv->rng, DMABUF, ioctl(srv->dev.memory,
 				     VIRTIO_LOOPBACK_EXPORT_DMABUF, &args));
 }
@@ -730,7 +757,7 @@ static void serve_some_time(struct server *srv)
 	/* others read its events, move its queues, and write into its window */
 	while (!over && now_ms() < end) {
 		if (!GUARDED())
-			vdev_serve(dev, 50, &over);
+			vdev_serve(dev, 10, &over);
 		guarded = false;
 		if (below(&srv->rng, 2))
 			export_one(srv);

@@ -122,7 +122,8 @@ static void ask_sysfs(struct rng *r)
 }
 
 /* Some work on one open card, as long as @open. */
-static void use_card(struct rng *r, int card, const atomic_bool *open)
+static void use_card(struct rng *r, int card, const atomic_bool *open,
+		     uint64_t secret)
 {
 	struct dumb d[BUFFERS] = { 0 }, *one;
 	int steps = below(r, 200);
@@ -146,6 +147,7 @@ static void use_card(struct rng *r, int card, const atomic_bool *open)
 		case 0:
 			dumb_destroy(one);
 			one->pixels = NULL;
+			hoard_once(secret, 64 * PAGE);
 			break;
 		case 1:
 			submit(r, card);
@@ -173,7 +175,7 @@ static void use_card(struct rng *r, int card, const atomic_bool *open)
 		}
 }
 
-void drawing_client(uint64_t seed)
+void drawing_client(uint64_t seed, uint64_t secret)
 {
 	struct rng r = rng_of(seed, 100);
 	struct gate *gate;
@@ -183,7 +185,7 @@ void drawing_client(uint64_t seed)
 
 		ask_sysfs(&r);
 		if (card >= 0) {
-			use_card(&r, card, &gate->open);
+			use_card(&r, card, &gate->open, secret);
 			close(card);
 			atomic_fetch_sub(&gate->inside, 1);
 		}

@@ -84,6 +84,17 @@ static void fill(uint64_t *words, size_t bytes, uint64_t secret)
 		words[i] = secret;
 }
 
+void hoard_once(uint64_t secret, size_t bytes)
+{
+	uint64_t *words = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (words == MAP_FAILED)
+		return;
+	fill(words, bytes, secret);
+	munmap(words, bytes);
+}
+
 /* Anonymous memory, the page cache, slab objects of sockets and messages. */
 void hoarder(uint64_t seed, uint64_t secret)
 {

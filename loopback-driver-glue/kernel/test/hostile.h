@@ -65,6 +65,9 @@ bool kernel_warning(char line[KERNEL_LINE]);
  */
 void hoarder(uint64_t seed, uint64_t secret) __attribute__((noreturn));
 
+/* The same once, in anonymous memory: pages that this process gave back. */
+void hoard_once(uint64_t secret, size_t bytes);
+
 /* Word that no program has by chance. */
 uint64_t secret_of(uint64_t seed);
 

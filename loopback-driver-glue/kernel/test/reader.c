@@ -66,10 +66,11 @@ static enum look look(const volatile uint64_t *words, uint64_t at)
 	for (i = 0; i < PAGE / 8; i++) {
 		uint64_t word = words[i];
 
-		if (word == hoarded)
-			leak("memory of another process", at);
-		if (word == foreign)
-			leak("a buffer of another device", at);
+		if (word == hoarded || word == foreign) {
+			leak(word == hoarded ? "memory of another process" :
+			     "a buffer of another device", at);
+			break;
+		}
 		if (word == own)
 			found = OWN;
 		else if (word && found == EMPTY)
@@ -78,19 +79,13 @@ static enum look look(const volatile uint64_t *words, uint64_t at)
 	return found;
 }
 
-/* A new mapping each time, so that each page is asked for again. */
-static void scan(uint64_t at, uint64_t pages, unsigned long *something)
+static void look_at(const uint8_t *bytes, uint64_t at, uint64_t pages,
+		    unsigned long *something)
 {
-	volatile uint8_t *bytes;
 	uint64_t i;
 
-	if (!pages || at + pages * PAGE > s.dev.window_size)
-		return;
-	bytes = mmap(NULL, pages * PAGE, PROT_READ, MAP_SHARED | MAP_NORESERVE,
-		     s.dev.memory, at);
-	EXPECT(bytes != MAP_FAILED);
 	for (i = 0; i < pages; i++)
-		switch (look((void *)(bytes + i * PAGE), at + i * PAGE)) {
+		switch (look((const void *)(bytes + i * PAGE), at + i * PAGE)) {
 		case EMPTY:
 			break;
 		case OWN:
@@ -99,7 +94,24 @@ static void scan(uint64_t at, uint64_t pages, unsigned long *something)
 		case SOMETHING:
 			++*something;
 		}
-	munmap((void *)bytes, pages * PAGE);
+}
+
+/*
+ * In the mapping that stays, which has whatever was once put there and not
+ * taken away; and in a new one, where each page is asked for again.
+ */
+static void scan(uint64_t at, uint64_t pages, unsigned long *something)
+{
+	uint8_t *bytes;
+
+	if (!pages || at + pages * PAGE > s.dev.window_size)
+		return;
+	look_at(s.dev.window + at, at, pages, something);
+	bytes = mmap(NULL, pages * PAGE, PROT_READ, MAP_SHARED | MAP_NORESERVE,
+		     s.dev.memory, at);
+	EXPECT(bytes != MAP_FAILED);
+	look_at(bytes, at, pages, something);
+	munmap(bytes, pages * PAGE);
 }
 
 static struct {
@@ -107,19 +119,21 @@ static struct {
 	uint64_t pages;
 } old[OLD];
 
-/* Where buffers are now is where they have been later. */
+/* Where buffers are now is where they will have been. */
 static void remember(void)
 {
+	unsigned long ignored = 0;
 	int i;
 
 	for (i = 0; i < VDEV_RESOURCES; i++) {
 		struct vdev_resource *res = &s.dev.resources[i];
 		uint32_t slot = below(&rng, OLD);
 
-		if (res->id && below(&rng, 4) == 0) {
-			old[slot].at = res->first.addr;
-			old[slot].pages = res->size / PAGE;
-		}
+		if (!res->id || below(&rng, 4))
+			continue;
+		old[slot].at = res->first.addr;
+		old[slot].pages = res->size / PAGE;
+		scan(old[slot].at, old[slot].pages, &ignored);
 	}
 }
 
@@ -225,7 +239,10 @@ static void client(uint32_t index)
 			continue;
 		for (i = 0; i < more.size / 8; i++)
 			((uint64_t *)more.pixels)[i] = own;
+		/* for a moment, so that it is looked at before it goes */
+		usleep(2000);
 		dumb_destroy(&more);
+		hoard_once(hoarded, 256 * PAGE);
 	}
 }
 
@@ -293,6 +310,31 @@ static void start_client(pid_t *pid, uint32_t index)
 	client(index);
 }
 
+static volatile int over;
+
+/* Has every buffer in the mapping that stays, as soon as it is there. */
+static void *follow(void *arg)
+{
+	uint64_t last = 0;
+
+	while (!over) {
+		int i;
+
+		for (i = 0; i < VDEV_RESOURCES; i++) {
+			volatile struct vdev_resource *res =
+				&s.dev.resources[i];
+			uint64_t at = res->first.addr;
+
+			if (res->id && at > last && at < s.dev.window_size) {
+				last = at;
+				(void)*(volatile uint8_t *)(s.dev.window + at);
+			}
+		}
+		sched_yield();
+	}
+	return arg;
+}
+
 static int verdict(bool undisturbed)
 {
 	printf("could see: %lu pages of rings, %lu of commands, responses and tables, %lu of the card's buffers\n",
@@ -320,6 +362,7 @@ int main(int argc, char **argv)
 	struct virtio_loopback_create create;
 	struct virtio_gpu_config config;
 	pid_t drawer, hoard;
+	pthread_t follower;
 	struct other other;
 	int seconds = 20, i;
 	uint64_t seed;
@@ -352,11 +395,14 @@ int main(int argc, char **argv)
 	serve_start(&s, &create, true);
 	start_client(&drawer, s.dev.index);
 	EXPECT(WAIT_FOR(some_buffer(&s.dev), 10000));
+	EXPECT(!pthread_create(&follower, NULL, follow, NULL));
 	end = now_ms() + seconds * 1000LL;
 	while (now_ms() < end && seen.leaks < 10) {
 		scan_all();
 		try_to_keep();
 	}
+	over = 1;
+	pthread_join(follower, NULL);
 	scan_after_session(some_buffer(&s.dev));
 	stop(drawer);
 	stop(hoard);

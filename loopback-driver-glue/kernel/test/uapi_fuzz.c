@@ -131,7 +131,7 @@ static void run_round(uint64_t seed, uint32_t keeper)
 	for (i = 0; i < CLIENTS; i++) {
 		pid = start();
 		if (!pid && draw)
-			drawing_client(seed + i);
+			drawing_client(seed + i, secret_of(seed));
 		if (!pid && !i)
 			binder(seed, keeper);
 		if (!pid)

@@ -23,8 +23,7 @@
 #include <virtgpu_drm.h>
 
 #include "harness.h"
-
-#define PAGE	4096UL
+#include "hostile.h"
 
 static struct virtio_loopback_create create;
 static struct virtio_gpu_config config;
@@ -86,41 +85,36 @@ static int export_buffer(uint64_t at, uint64_t length)
 
 static volatile int over;
 
-static uint64_t watched;
+#define WATCHED		64
 
-/* Faults at the address of a buffer that comes and goes, and looks. */
+static uint64_t watched[WATCHED];
+
+/*
+ * Looks where buffers come and go: in the mapping that stays, where a page that
+ * is put back after it was taken away would stay, too; and in new ones.
+ */
 static void *faulter(void *arg)
 {
 	unsigned long *looks = arg;
+	unsigned int turn = 0;
 	size_t i;
 
 	while (!over) {
-		uint64_t at = __atomic_load_n(&watched, __ATOMIC_RELAXED);
-		volatile uint64_t *words;
+		uint64_t at = __atomic_load_n(&watched[turn++ % WATCHED],
+					      __ATOMIC_RELAXED);
+		volatile uint64_t *fresh, *words;
 
-		words = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE,
-			     MAP_SHARED, s.dev.memory, at);
-		EXPECT(words != MAP_FAILED);
+		words = (void *)(s.dev.window + at);
+		fresh = mmap(NULL, 16 * PAGE, PROT_READ, MAP_SHARED,
+			     s.dev.memory, at);
+		EXPECT(fresh != MAP_FAILED);
 		for (i = 0; i < 16 * PAGE / 8; i += PAGE / 8 / 4) {
-			EXPECT(words[i] != SECRET);
+			EXPECT(words[i] != SECRET && fresh[i] != SECRET);
 			++*looks;
 		}
-		munmap((void *)words, 16 * PAGE);
+		munmap((void *)fresh, 16 * PAGE);
 	}
 	return NULL;
-}
-
-/* Pages that have just gone, as somebody else's. */
-static void hoard(void)
-{
-	size_t bytes = 128 * PAGE, i;
-	uint64_t *words = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	EXPECT(words != MAP_FAILED);
-	for (i = 0; i < bytes / 8; i++)
-		words[i] = SECRET;
-	munmap(words, bytes);
 }
 
 /* Faults against unmapping, and who gets the pages then. */
@@ -128,26 +122,30 @@ static void test_fault_race(void)
 {
 	unsigned long looks[2] = { 0 };
 	pthread_t threads[2];
+	unsigned int turns = 0;
 	long long end;
-	int card, i, turns = 0;
 	struct dumb d;
+	int card, i;
 
 	start("race");
 	card = open_card(s.dev.index);
 	for (i = 0; i < 2; i++)
 		EXPECT(!pthread_create(&threads[i], NULL, faulter, &looks[i]));
-	end = now_ms() + 4000;
+	end = now_ms() + 6000;
 	while (now_ms() < end) {
+		uint64_t at;
+
+		memset(s.dev.resources, 0, sizeof(s.dev.resources));
 		EXPECT(!dumb_create(&d, card, 128, 128));
 		memset(d.pixels, 0x11, d.size);
-		__atomic_store_n(&watched, some_buffer(&s.dev),
+		EXPECT(WAIT_FOR((at = some_buffer(&s.dev)), 5000));
+		__atomic_store_n(&watched[turns++ % WATCHED], at,
 				 __ATOMIC_RELAXED);
-		/* seldom: it is the moment of going that matters */
-		if (turns++ % 8 == 0)
-			sched_yield();
+		/* some are being looked at when they go, some are not yet */
+		if (turns % 2)
+			usleep(turns % 16 * 500);
 		dumb_destroy(&d);
-		memset(s.dev.resources, 0, sizeof(s.dev.resources));
-		hoard();
+		hoard_once(SECRET, 256 * PAGE);
 	}
 	over = 1;
 	for (i = 0; i < 2; i++)
@@ -349,7 +347,7 @@ static void test_import(void)
 	serve_stop(&s);
 	vdev_close(&s.dev);
 	EXPECT(WAIT_FOR(!parent_exists(index), 10000));
-	hoard();
+	hoard_once(SECRET, 256 * PAGE);
 	EXPECT(has_pattern(again, d.size, 7));
 	if (pixels != MAP_FAILED) {
 		EXPECT(has_pattern(pixels, d.size, 7));
