@@ -242,18 +242,27 @@ static void queue_lifecycle(struct vlb_device *dev)
 		vlb_device_put(dev);
 }
 
-/**
- * vlb_device_hold_all - nothing goes to the device side or comes from it
- * @dev: the device
- *
- * Called with @dev->lock.
- */
-void vlb_device_hold_all(struct vlb_device *dev)
+/* Nothing goes to the device side or comes from it. Called with @dev->lock. */
+static void hold_all(struct vlb_device *dev)
 {
 	u32 i;
 
 	for (i = 0; i < dev->num_queues; i++)
 		vlb_queue_hold(&dev->queues[i]);
+}
+
+/**
+ * vlb_device_stall - nothing is answered, until release_work lets go
+ * @dev: a device that is being removed
+ *
+ * Called with @dev->lock.
+ */
+void vlb_device_stall(struct vlb_device *dev)
+{
+	hold_all(dev);
+	dev->frames_before = atomic_read(&dev->frames);
+	dev->stalled_at = jiffies;
+	mod_delayed_work(vlb_drain_wq, &dev->release_work, VLB_HOLD);
 }
 
 /**
@@ -289,7 +298,7 @@ static void release_work(struct work_struct *work)
 
 	mutex_lock(&dev->lock);
 	/* else it comes again: see unplug.c */
-	if (time_after_eq(jiffies, dev->removed_at + VLB_HOLD))
+	if (time_after_eq(jiffies, dev->stalled_at + VLB_HOLD))
 		vlb_device_answer_all(dev);
 	mutex_unlock(&dev->lock);
 }
@@ -484,7 +493,7 @@ void vlb_device_discard(struct vlb_device *dev)
 void vlb_device_quiesce(struct vlb_device *dev)
 {
 	lockdep_assert_held(&dev->lock);
-	vlb_device_hold_all(dev);
+	hold_all(dev);
 	vlb_window_close(dev);
 	vlb_device_answer_all(dev);
 }
@@ -494,7 +503,7 @@ static void keep(struct vlb_device *dev)
 {
 	unsigned long time = msecs_to_jiffies(dev->keep_ms);
 
-	vlb_device_hold_all(dev);
+	hold_all(dev);
 	vlb_window_close(dev);
 	dev->keep_until = jiffies + time;
 	mod_delayed_work(vlb_drain_wq, &dev->keep_work, time);
@@ -550,12 +559,10 @@ void vlb_device_remove(struct vlb_device *dev)
 	release_name(dev);
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->removed, true);
-	dev->removed_at = jiffies;
 	wake_up_all(&dev->ack_wait);
 	wake_up_all(&dev->events.wait);
 	vlb_device_quiesce(dev);
-	vlb_device_hold_all(dev);
+	vlb_device_stall(dev);
 	mutex_unlock(&dev->lock);
-	queue_delayed_work(vlb_drain_wq, &dev->release_work, VLB_HOLD);
 	queue_lifecycle(dev);
 }

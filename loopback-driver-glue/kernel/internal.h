@@ -60,7 +60,7 @@
 #define VLB_EVENTS	64
 
 /* How long the clients of a card that is removed wait at most, see unplug.c. */
-#define VLB_HOLD	msecs_to_jiffies(100)
+#define VLB_HOLD	msecs_to_jiffies(160)
 
 struct vlb_device;
 struct vlb_queue;
@@ -234,8 +234,10 @@ struct vlb_stats {
  * @drain_work: answers for the null device
  * @release_work: the null device begins to, after a removal
  * @keep_work: it begins to at the deadline
- * @removed_at: jiffies when the control file was closed, or the clients
- *	were made to wait once more
+ * @stalled_at: jiffies when the clients of a removed device were made to wait
+ * @frames: how often the driver has notified the first queue
+ * @frame_at: jiffies when it last did
+ * @frames_before: what @frames was at @stalled_at
  * @refill_work: gives bounce slots pages, and shows them
  * @shrink_work: takes pages from bounce slots again
  * @free_work: the end
@@ -291,7 +293,10 @@ struct vlb_device {
 	struct work_struct drain_work;
 	struct delayed_work release_work;
 	struct delayed_work keep_work;
-	unsigned long removed_at;
+	unsigned long stalled_at;
+	atomic_t frames;
+	unsigned long frame_at;
+	int frames_before;
 	struct work_struct refill_work;
 	struct delayed_work shrink_work;
 	struct work_struct free_work;
@@ -355,7 +360,7 @@ void vlb_device_remove(struct vlb_device *dev);
 void vlb_device_get(struct vlb_device *dev);
 void vlb_device_put(struct vlb_device *dev);
 void vlb_device_quiesce(struct vlb_device *dev);
-void vlb_device_hold_all(struct vlb_device *dev);
+void vlb_device_stall(struct vlb_device *dev);
 void vlb_device_answer_all(struct vlb_device *dev);
 void vlb_device_session_gone(struct vlb_device *dev);
 void vlb_device_session_new(struct vlb_device *dev);

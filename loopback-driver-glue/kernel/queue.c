@@ -239,6 +239,10 @@ bool vlb_queue_notify(struct virtqueue *vq)
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 
+	if (!q->index) {
+		WRITE_ONCE(q->dev->frame_at, jiffies);
+		atomic_inc(&q->dev->frames);
+	}
 	if (wanted)
 		kick(q);
 	if (drain)

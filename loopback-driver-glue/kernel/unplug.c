@@ -37,13 +37,15 @@ static void unregister_vdev(struct vlb_device *dev)
 /*
  * virtio_gpu forgets an object, and the kernel complains of it when the last
  * user has gone, if a client is between two commands of one frame when the
- * card is unplugged. A client whose frame is not answered waits 50 ms at the
- * frame's end. So at a removal all that is in flight is answered, and then
- * nothing; when all clients wait, and before the first goes on, the card is
- * unplugged; then the null device lets them go.
+ * card is unplugged. At a frame's end, which it notifies us of, it waits for
+ * the answer, 50 ms at the most. So at a removal all that is in flight is
+ * answered, and then nothing: whoever draws soon waits, and then the card is
+ * unplugged. Who has not drawn for VLB_STALL is taken to rest. In the end the
+ * null device lets them go.
  */
-#define VLB_STALL	msecs_to_jiffies(36)
-#define VLB_STALL_END	msecs_to_jiffies(44)
+#define VLB_STALL	msecs_to_jiffies(100)
+#define VLB_WAIT_FROM	msecs_to_jiffies(4)
+#define VLB_WAIT_TO	msecs_to_jiffies(40)
 #define VLB_STALLS	8
 
 /* All that is in flight is answered, and then nothing until release_work. */
@@ -51,32 +53,44 @@ static void stall_again(struct vlb_device *dev)
 {
 	mutex_lock(&dev->lock);
 	vlb_device_answer_all(dev);
-	vlb_device_hold_all(dev);
-	WRITE_ONCE(dev->removed_at, jiffies);
+	vlb_device_stall(dev);
 	mutex_unlock(&dev->lock);
-	mod_delayed_work(vlb_drain_wq, &dev->release_work, VLB_HOLD);
 }
 
 /*
- * On a busy machine this work item may come too late, when the first clients
- * go on already: then they are made to wait once more.
+ * Until the clients wait or rest. Return: false if it is too late, as can be
+ * on a busy machine: the first of them go on.
  */
+static bool wait_for_clients(struct vlb_device *dev)
+{
+	unsigned long since = dev->stalled_at;
+
+	while (READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK) {
+		unsigned long now = jiffies;
+
+		if (time_after_eq(now, since + VLB_HOLD))
+			return false;
+		if (atomic_read(&dev->frames) != dev->frames_before) {
+			unsigned long frame = READ_ONCE(dev->frame_at);
+
+			if (time_after_eq(now, frame + VLB_WAIT_TO))
+				return false;
+			if (time_after(now, frame + VLB_WAIT_FROM))
+				return true;
+		} else if (time_after_eq(now, since + VLB_STALL)) {
+			return true;
+		}
+		schedule_timeout_uninterruptible(1);
+	}
+	return true;
+}
+
 static void wait_for_stall(struct vlb_device *dev)
 {
 	int stalls;
 
-	for (stalls = 1; READ_ONCE(dev->status) & VIRTIO_CONFIG_S_DRIVER_OK;
-	     stalls++) {
-		unsigned long since = READ_ONCE(dev->removed_at);
-		long left = since + VLB_STALL - jiffies;
-
-		if (left > 0)
-			schedule_timeout_uninterruptible(left);
-		if (time_before(jiffies, since + VLB_STALL_END) ||
-		    stalls >= VLB_STALLS)
-			break;
+	for (stalls = 1; !wait_for_clients(dev) && stalls < VLB_STALLS; stalls++)
 		stall_again(dev);
-	}
 }
 
 /*

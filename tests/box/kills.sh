@@ -30,14 +30,16 @@ start_adapter() {
 
 # is_ready — waits until the card can be used, and sets $card. False: the adapter has ended.
 is_ready() {
-    local line end=$((SECONDS + 40))
+    local line='' part end=$((SECONDS + 40))
     ((ready == 0)) || return 0
-    until read -r -t 0.2 -u 7 line; do
+    # A read that ends in the middle of the line has taken a part of it.
+    until read -r -t 0.2 -u 7 part; do
+        line+=$part
         is_alive "$adapter" || return 1
         ((SECONDS < end)) || fail "not ready: $(cat /tmp/adapter.log)"
     done
-    read -r _ _ card _ <<<"$line"
-    [[ -c $card ]] || fail "no card in: $line"
+    read -r _ _ card _ <<<"$line$part"
+    [[ -c $card ]] || fail "no card in: $line$part"
     ready=1
 }
 
