@@ -83,8 +83,9 @@ pub fn run(
         if woken.transport {
             follow(shared, Some(front_end))?;
         }
-        // After the transport: the driver's reset must be answered even when both come at once.
-        if woken.backend && !front_end.take_answer()? {
+        // After the transport: the driver's reset must be answered even when both come at once. What the
+        // backend had said may have been taken with the answers to that; if not, poll says so again.
+        if woken.backend && !woken.transport && !front_end.take_answer()? {
             return Err(EventLoopError::BackendGone);
         }
         check(shared, front_end, woken.kicked)?;

@@ -258,6 +258,9 @@ impl FrontEnd {
     /// Takes the rings back; afterwards the backend uses neither them nor the memory.
     pub fn stop(&mut self) -> Result<(), FrontEndError> {
         self.requests.begin_step();
+        if let Some(watch) = &mut self.watch {
+            watch.stopped();
+        }
         for ring in std::mem::take(&mut self.started) {
             let state = RingState { index: ring.index.into(), value: 0 };
             let _: RingState = self

@@ -129,6 +129,13 @@ impl Watch {
         }
     }
 
+    /// The rings were taken back: what was next on them says nothing of the next ones.
+    pub fn stopped(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.next = [None; wire::QUEUE_COUNT];
+        }
+    }
+
     /// What to do at `now`. `work` says what the backend has to do.
     pub fn step(&mut self, now: Instant, work: impl FnOnce() -> Work) -> Step {
         let Some(mut round) = self.round.filter(|round| round.due <= now) else {
