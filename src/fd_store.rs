@@ -33,6 +33,9 @@ use self::client::Keeper;
 /// How long a store may take to do what it was told.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The longest that a device is kept, as the kernel module has it.
+const MAX_KEEP: Duration = Duration::from_secs(60);
+
 /// Where descriptors are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -144,6 +147,19 @@ impl FdStore {
             }
         };
         Ok((Self { device: device.to_owned(), place, keeper }, left.of_device(device)))
+    }
+
+    /// Reaches the keeper at `socket`, if there is one, and takes what it has. Where a new one is
+    /// needed later on, it is `program`.
+    pub fn find(
+        device: &str,
+        program: PathBuf,
+        socket: PathBuf,
+    ) -> Result<Option<(Self, Left)>, StoreError> {
+        let Some((keeper, left)) = Keeper::find(&socket)? else { return Ok(None) };
+        let place = Place::Keeper { program, socket, keep: MAX_KEEP };
+        let store = Self { device: device.to_owned(), place, keeper: Some(keeper) };
+        Ok(Some((store, left.of_device(device))))
     }
 
     /// Where the descriptors are.

@@ -72,7 +72,7 @@ pub use rect::Rect;
 pub use renderer::Renderer;
 pub use restore::Restored;
 pub use scanout::{PixelMemory, ReadError, ScanoutSource};
-pub use state::{StateError, StateFile};
+pub use state::{STATE_VERSION, StateError, StateFile};
 
 use std::mem;
 use std::ops::Deref;

@@ -14,7 +14,9 @@ use common::{Device, TIMEOUT, program};
 use loopback_driver_glue::{Transport, TransportError};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use virtio_loopback_gpu::adapter::{Adopt, BackendChoice, Keep, Options, RestartPolicy, State};
+use virtio_loopback_gpu::adapter::{
+    Adopt, BackendChoice, Keep, Options, RestartPolicy, Shared, State,
+};
 use virtio_loopback_gpu::driver::card::{CardPlayer, PlayerOptions, TestCard};
 use virtio_loopback_gpu::driver::{
     BufferKind, BufferSpec, Driver, DriverError, GpuDriver, SoftwareTransport,
@@ -72,7 +74,7 @@ fn again(driver: &Driver) -> Again {
 
 /// Ends the adapter, but leaves the device.
 fn leave(device: Device) {
-    assert!(lock(&device.shared).leave_device());
+    assert!(Shared::leave_device(&device.shared));
     device.stop().unwrap();
 }
 

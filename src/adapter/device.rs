@@ -175,9 +175,12 @@ impl Shared {
     }
 
     /// Has the device stay when this adapter ends. False: nobody would keep it.
-    pub fn leave_device(&mut self) -> bool {
-        self.leave = self.kept.is_some() && !self.keep.is_zero();
-        self.leave
+    pub fn leave_device(shared: &Mutex<Self>) -> bool {
+        let kept = lock(shared).kept.clone();
+        // Not under the other lock: a keeper may just be started.
+        let stays = kept.is_some_and(|kept| lock(&kept).keeps_device());
+        lock(shared).leave = stays;
+        stays
     }
 
     /// Buffers of the driver that the backend has, all queues.
@@ -291,7 +294,7 @@ impl Adapter {
         shared: Arc<Mutex<Shared>>,
         stop: OwnedFd,
         keep: Option<Keep>,
-        create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+        create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     ) -> Result<Self, AdapterError> {
         let limits = &options.limits.gpu;
         let (mut kept, inherited) = match (&options.backend, keep) {
@@ -326,6 +329,7 @@ impl Adapter {
             backend.front_end.watch()?;
         }
         backend.serve_display(options, display.clone(), transport.memory(), kept.clone())?;
+        let state = kept.as_ref().map(|kept| lock(kept).state_file());
         {
             let mut shared = lock(&shared);
             shared.transport = Some(transport);
@@ -333,7 +337,7 @@ impl Adapter {
             shared.held = held;
             shared.kept = kept.clone();
             shared.keep = keep_time;
-            shared.state_file = kept.as_ref().map(|kept| lock(kept).state_file());
+            shared.state_file = state;
         }
         let restarts = Restarts::new(options.restarts);
         let options = options.clone();
@@ -397,12 +401,19 @@ fn plug(
     limits: &Limits,
     inherited: Option<Inherited>,
     kept: Option<&mut Kept>,
-    create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+    mut create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
 ) -> Result<Box<dyn Transport>, AdapterError> {
     let Some(kept) = kept else { return Ok(create(config)?) };
     match inherited {
         Some(inherited) if inherited.is(config, limits) => {
+            let kept_ms = inherited.config.keep_ms;
             let Inherited { transport, keepsake, record, continues, .. } = inherited;
+            if config.keep_ms != kept_ms {
+                log::warn!(
+                    "the device goes on as it was made, to be kept for {} s",
+                    kept_ms / 1000
+                );
+            }
             kept.keep_same_device(keepsake, record);
             if !continues {
                 kept.clear()?;
@@ -420,7 +431,7 @@ fn plug(
         }
         None => {}
     }
-    let transport = create(config)?;
+    let transport = kept.while_name_is_given_free(|| create(config))?;
     if config.keep_ms != 0
         && let Some(keepsake) = transport.keepsake()
     {

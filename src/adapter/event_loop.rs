@@ -222,6 +222,10 @@ fn follow(
                 // So that the next backend starts them if this one failed.
                 lock(shared).state = State::Running;
                 started?;
+                if front_end.is_some() {
+                    // What the driver before had made is forgotten, or this one would not have begun.
+                    lock(shared).stale = false;
+                }
             }
             Event::Reset { sequence } => {
                 lock(shared).driver_left();
@@ -237,17 +241,28 @@ fn follow(
 
 /// Notes that a driver runs. True: buffers of it are held that another adapter had.
 fn driver_started(shared: &Mutex<Shared>, features: u64) -> Result<bool, EventLoopError> {
-    let (kept, count, held) = {
+    let held = {
         let mut shared = lock(shared);
         shared.driver_features = features;
+        std::mem::take(&mut shared.held)
+    };
+    record_driver(shared)?;
+    Ok(held)
+}
+
+/// Writes down which driver the state is about, for an adapter that comes after this one: the one that
+/// has started last, or none if what is there is still another one's.
+pub fn record_driver(shared: &Mutex<Shared>) -> Result<(), EventLoopError> {
+    let (kept, count) = {
+        let mut shared = lock(shared);
         let count = shared.transport()?.driver_starts()?.count;
-        (shared.kept.clone(), count, std::mem::take(&mut shared.held))
+        (shared.kept.clone(), if shared.stale { 0 } else { count })
     };
     // Whoever has this lock may be starting a process.
     if let Some(kept) = kept {
         lock(&kept).driver_started(count)?;
     }
-    Ok(held)
+    Ok(())
 }
 
 fn log_step(event: &Event) {

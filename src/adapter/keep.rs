@@ -5,24 +5,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::kept::{DEVICE, Kept, MAX_FILES, PIXELS, RECORD, STATE};
-use super::record::Record;
+use super::kept::{DEVICE, Kept, MAX_FILES, PIXELS, RECORD, STATE, UNUSED_TIMEOUT, lock_within};
+use super::record::{About, Record};
 use crate::fd_store::{FdStore, Left};
-use crate::gpu::Limits;
+use crate::gpu::{Limits, STATE_VERSION};
 use crate::one_line;
 use crate::sync::lock;
-
-/// How long the backend of an adapter that died may take to end. The kernel kills it in that moment.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often to look whether it has.
-const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Goes on with a device by what kept it.
 pub type Adopt = Box<dyn FnOnce(OwnedFd) -> Result<Box<dyn Transport>, TransportError> + Send>;
@@ -64,6 +59,8 @@ pub(super) struct Inherited {
     pub config: DeviceConfig,
     /// Of its backends.
     pub limits: Limits,
+    /// How they wrote the state down.
+    pub state_version: u32,
     pub record: Record,
     /// Its driver is the one that the state is about.
     pub continues: bool,
@@ -78,7 +75,7 @@ impl Inherited {
     /// Whether it is what a device with `config` and `limits` would be.
     pub fn is(&self, config: &DeviceConfig, limits: &Limits) -> bool {
         let config = DeviceConfig { keep_ms: self.config.keep_ms, ..config.clone() };
-        self.config == config && self.limits == *limits
+        self.config == config && self.limits == *limits && self.state_version == STATE_VERSION
     }
 }
 
@@ -90,19 +87,33 @@ impl Keep {
         match take_over(&mut left, adopt) {
             Ok(Some((inherited, state, pixels))) => {
                 log::info!("device: goes on with one that was kept");
+                remove(&store, left.names())?;
                 Ok((Kept::with(state, limits, pixels, Some(store)), Some(inherited)))
             }
-            Ok(None) => Ok((Kept::new(limits, Some(store))?, None)),
+            Ok(None) => {
+                // A process that died while it gave all of it up has left the rest.
+                remove(&store, names.iter().map(String::as_str))?;
+                Ok((Kept::new(limits, Some(store))?, None))
+            }
             Err(error) => {
                 let error = one_line(&error);
                 log::warn!("the device that was kept is given up: {error}");
                 drop(left);
-                let removed = names.iter().try_for_each(|name| store.remove(name));
-                removed.and_then(|()| store.wait()).map_err(io::Error::other)?;
-                Ok((Kept::new(limits, Some(store))?, None))
+                remove(&store, names.iter().map(String::as_str))?;
+                Ok((Kept::instead(limits, store)?, None))
             }
         }
     }
+}
+
+/// Removes what nobody goes on with.
+fn remove<'a>(store: &FdStore, names: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return Ok(());
+    }
+    let removed = names.try_for_each(|name| store.remove(name));
+    removed.and_then(|()| store.wait()).map_err(io::Error::other)
 }
 
 type TakenOver = (Inherited, File, HashMap<u64, OwnedFd>);
@@ -111,13 +122,15 @@ fn take_over(left: &mut Left, adopt: Adopt) -> Result<Option<TakenOver>, TakeOve
     let Some(keepsake) = left.take(DEVICE) else { return Ok(None) };
     let mut take = |name| left.take(name).ok_or(TakeOverError::Missing(name));
     let (record, state) = (take(RECORD)?, File::from(take(STATE)?));
-    let (record, config, limits) = Record::open(record).map_err(TakeOverError::Record)?;
+    let (record, about) = Record::open(record).map_err(TakeOverError::Record)?;
     let transport = adopt(keepsake.try_clone().map_err(TakeOverError::Record)?)?;
     let starts = transport.driver_starts()?;
     let start = record.start().map_err(TakeOverError::Record)?;
     wait_until_unused(&state).map_err(TakeOverError::InUse)?;
     let continues = starts.runs && starts.count == start;
-    let inherited = Inherited { transport, keepsake, config, limits, record, continues };
+    let About { config, limits, state_version } = about;
+    let inherited =
+        Inherited { transport, keepsake, config, limits, state_version, record, continues };
     Ok(Some((inherited, state, pixels(left))))
 }
 
@@ -132,15 +145,8 @@ fn pixels(left: &mut Left) -> HashMap<u64, OwnedFd> {
 
 /// Waits until nobody has what [`Kept::state_for_backend`] gave away.
 fn wait_until_unused(state: &File) -> io::Result<()> {
-    let deadline = Instant::now() + END_TIMEOUT;
-    loop {
-        match flock(state, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(flock(state, FlockOperation::Unlock)?),
-            Err(Errno::AGAIN) if Instant::now() < deadline => std::thread::sleep(END_INTERVAL),
-            Err(Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    lock_within(state, UNUSED_TIMEOUT)?;
+    Ok(flock(state, FlockOperation::Unlock)?)
 }
 
 /// Watches, on a thread of its own, that there is somebody who keeps the device. Ends when nobody is

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use loopback_driver_glue::DeviceConfig;
+use loopback_driver_glue::{DeviceConfig, TransportError};
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use super::record::Record;
 use super::restarts::{RestartPolicy, Restarts};
@@ -26,6 +27,13 @@ pub(super) const RECORD: &str = "record";
 pub(super) const STATE: &str = "state";
 pub(super) const PIXELS: &str = "pixels-";
 
+/// How long a backend that is gone may have the state file. The kernel kills it with its adapter.
+pub(super) const UNUSED_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a name may be taken by a device that was given up.
+const NAME_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often to try again what another process is in the way of.
+const INTERVAL: Duration = Duration::from_millis(5);
+
 /// The state file and the pixels of classic resources. The adapter looks into neither.
 ///
 /// With a store, copies of all of it are there, so that it outlives this process, and so does the
@@ -40,6 +48,8 @@ pub struct Kept {
     /// Stores so far.
     stores: u64,
     restarts: Restarts,
+    /// A device that was kept is not gone on with.
+    gave_up: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +74,13 @@ impl Kept {
     ) -> Self {
         let (state, limits) = (Arc::new(state), limits.clone());
         let restarts = Restarts::new(RestartPolicy::default());
-        Self { state, limits, pixels, device: None, store, stores: 0, restarts }
+        let (device, stores, gave_up) = (None, 0, false);
+        Self { state, limits, pixels, device, store, stores, restarts, gave_up }
+    }
+
+    /// As [`Kept::new`], when a device in `store` was given up just now.
+    pub(super) fn instead(limits: &Limits, store: FdStore) -> io::Result<Self> {
+        Ok(Self { gave_up: true, ..Self::new(limits, Some(store))? })
     }
 
     /// Keeps a device: a copy of what keeps it, and what the next adapter must know of it.
@@ -73,6 +89,30 @@ impl Kept {
         self.device = Some(KeptDevice { keepsake, record });
         self.tell(Self::put_all);
         Ok(())
+    }
+
+    /// Whether the device stays when this process ends.
+    pub fn keeps_device(&self) -> bool {
+        self.device.is_some() && self.store.is_some()
+    }
+
+    /// Makes a device. If another one was given up, its name may be taken a moment longer: a service
+    /// manager closes what it kept when it has time.
+    pub fn while_name_is_given_free<T>(
+        &self,
+        mut create: impl FnMut() -> Result<T, TransportError>,
+    ) -> Result<T, TransportError> {
+        let deadline = Instant::now() + NAME_TIMEOUT;
+        loop {
+            match create() {
+                Err(TransportError::NameInUse { .. })
+                    if self.gave_up && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(INTERVAL);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Goes on keeping a device that the store has already.
@@ -131,7 +171,8 @@ impl Kept {
             return self.state.as_fd().try_clone_to_owned();
         }
         let own = reopen(&self.state)?;
-        flock(&own, FlockOperation::NonBlockingLockExclusive)?;
+        // The last backend is gone, but somebody may be looking at its process still.
+        lock_within(&own, UNUSED_TIMEOUT)?;
         Ok(own)
     }
 
@@ -178,6 +219,7 @@ impl Kept {
     /// The device is about to be removed. There may be another one.
     pub fn forget_device(&mut self) {
         self.device = None;
+        self.gave_up = true;
         let Some(store) = &self.store else { return };
         let buffers = self.pixels.keys().map(|buffer| pixels_name(*buffer));
         let names = [DEVICE, RECORD, STATE].map(str::to_owned);
@@ -215,17 +257,27 @@ impl Kept {
     fn store_again(&mut self) {
         let Some(mut store) = self.store.take() else { return };
         self.stores += 1;
-        let delay = self.restarts.next(Instant::now());
-        let again = match delay {
-            Some(_) => store.start_again().and_then(|()| self.put_all(&store)),
-            None => Err(StoreError::Silent),
-        };
-        match again {
-            Ok(()) => self.store = Some(store),
-            Err(error) => {
-                let error = one_line(&error);
-                log::warn!("{error}; if this process dies, the device is removed");
+        while self.restarts.next(Instant::now()).is_some() {
+            match store.start_again().and_then(|()| self.put_all(&store)) {
+                Ok(()) => {
+                    self.store = Some(store);
+                    return;
+                }
+                Err(error) => log::warn!("{}", one_line(&error)),
             }
+        }
+        log::warn!("nobody keeps the device: if this process dies, it is removed");
+    }
+}
+
+/// Locks a file for this copy of it alone. `ETIMEDOUT`: somebody else has it.
+pub(super) fn lock_within(file: impl AsFd, time: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + time;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN) if Instant::now() < deadline => std::thread::sleep(INTERVAL),
+            Err(Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
+            other => return Ok(other?),
         }
     }
 }

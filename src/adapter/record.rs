@@ -7,13 +7,25 @@ use std::os::unix::fs::FileExt;
 
 use loopback_driver_glue::DeviceConfig;
 use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
 
-use crate::gpu::Limits;
+use crate::gpu::{Limits, STATE_VERSION};
 
 /// Bytes of the number at the beginning; what the device is follows, as JSON.
 const START: u64 = size_of::<u64>() as u64;
 /// Bytes a record may have.
 const MAX_RECORD: u64 = 64 * 1024;
+
+/// What a device is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// As the transport was told.
+    pub config: DeviceConfig,
+    /// Of its backends.
+    pub limits: Limits,
+    /// How they write the state down.
+    pub state_version: u32,
+}
 
 /// A small file: what the device is, and which of its drivers the state is about.
 #[derive(Debug)]
@@ -22,21 +34,23 @@ pub struct Record(File);
 impl Record {
     /// The record of a new device, whose backend has these limits.
     pub fn create(config: &DeviceConfig, limits: &Limits) -> io::Result<Self> {
+        let (config, limits) = (config.clone(), limits.clone());
+        let about = About { config, limits, state_version: STATE_VERSION };
         let file = rustix::fs::memfd_create("virtio-loopback-record", MemfdFlags::CLOEXEC)?;
         let mut file = File::from(file);
         file.write_all(&0_u64.to_ne_bytes())?;
-        file.write_all(&serde_json::to_vec(&(config, limits))?)?;
+        file.write_all(&serde_json::to_vec(&about)?)?;
         Ok(Self(file))
     }
 
     /// Reads one that another process has left.
-    pub fn open(file: OwnedFd) -> io::Result<(Self, DeviceConfig, Limits)> {
+    pub fn open(file: OwnedFd) -> io::Result<(Self, About)> {
         let mut file = File::from(file);
         let mut text = String::new();
         file.seek(SeekFrom::Start(START))?;
         (&file).take(MAX_RECORD).read_to_string(&mut text)?;
-        let (config, limits) = serde_json::from_str(&text)?;
-        Ok((Self(file), config, limits))
+        let about = serde_json::from_str(&text)?;
+        Ok((Self(file), about))
     }
 
     /// The file.
@@ -84,8 +98,9 @@ mod tests {
         assert_eq!(record.start().unwrap(), 0);
         record.set_start(3).unwrap();
         let copy = record.as_file().try_clone_to_owned().unwrap();
-        let (read, device, found) = Record::open(copy).unwrap();
-        assert_eq!((read.start().unwrap(), device, found), (3, config(), limits));
+        let (read, about) = Record::open(copy).unwrap();
+        let written = About { config: config(), limits, state_version: STATE_VERSION };
+        assert_eq!((read.start().unwrap(), about), (3, written));
         read.set_start(u64::MAX).unwrap();
         assert_eq!(record.start().unwrap(), u64::MAX);
     }

@@ -77,8 +77,12 @@ impl Adapter {
         };
         if stale || !running {
             lock(kept).clear()?;
+            if running {
+                event_loop::record_driver(&self.shared)?;
+            }
         }
-        lock(&self.shared).state_file = Some(lock(kept).state_file());
+        let state = lock(kept).state_file();
+        lock(&self.shared).state_file = Some(state);
         let started = self.go_on_with(&mut backend, kept, running);
         // Also if it failed: what became of it is asked then.
         match started {

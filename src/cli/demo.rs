@@ -17,7 +17,6 @@ use virtio_loopback_gpu::driver::{self, BufferKind, Driver, DriverError, GpuDriv
 use virtio_loopback_gpu::gpu::wire::feature;
 
 use super::DeviceOptions;
-use super::keep::KeepOptions;
 use super::output;
 use super::run::Announce;
 use super::serve::serve;
@@ -86,12 +85,11 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let ending = Arc::new(AtomicBool::new(false));
     let mut player = None;
-    let served =
-        serve(&options.device, &KeepOptions::default(), create, None, ready, |display, stopper| {
-            let driver = made.take().context("there is no device")?;
-            player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
-            Ok(())
-        });
+    let served = serve(&options.device, None, create, None, ready, |display, stopper| {
+        let driver = made.take().context("there is no device")?;
+        player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
+        Ok(())
+    });
     ending.store(true, Ordering::Relaxed);
     let played = player.map_or(Ok(None), |player| {
         player.join().unwrap_or_else(|_| Err(anyhow!("the driver's thread failed; this is a bug")))

@@ -77,5 +77,12 @@ pub fn run(options: &Options) -> Result<()> {
     let create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
         Ok(Box::new(VirtioLoopback::create(config)?))
     };
-    serve(&options.device, &options.keep, create, Some(Box::new(create)), ready, |_, _| Ok(()))
+    serve(
+        &options.device,
+        Some(&options.keep),
+        create,
+        Some(Box::new(create)),
+        ready,
+        |_, _| Ok(()),
+    )
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
@@ -30,8 +31,8 @@ use super::stop::{self, Stopper};
 /// end it.
 pub fn serve(
     options: &DeviceOptions,
-    keep: &KeepOptions,
-    create: impl FnOnce(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
+    keep: Option<&KeepOptions>,
+    create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
@@ -55,11 +56,12 @@ pub fn serve(
         modes: options.modes(),
         backend: options.backend().context("cannot find the program's own file in /proc")?,
         restarts: RestartPolicy::default(),
-        keep: keep.time(),
+        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
         limits: options.limits.limits(),
         cgroup,
     };
-    let keep = keep.open(&options.name)?;
+    let foreign = options.backend.is_some();
+    let keep = keep.map(|keep| keep.open(&options.name, foreign)).transpose()?.flatten();
     let adapter = Adapter::start(&adapter_options, display.clone(), shared, stop, keep, create);
     let mut adapter = match adapter {
         Err(AdapterError::Stopped) => return Ok(()),
@@ -141,7 +143,7 @@ fn serve_control(
     };
     let quit = move || stopper.stop();
     let shared = Arc::clone(shared);
-    let detach = move || lock(&shared).leave_device();
+    let detach = move || Shared::leave_device(&shared);
     control.serve(display.clone(), status, quit, detach).context("cannot serve `ctl`")
 }
 
@@ -165,12 +167,14 @@ fn keep_status(shared: &Mutex<Shared>) -> Option<KeepStatus> {
         let shared = lock(shared);
         (shared.kept.clone()?, shared.keep.as_secs())
     };
-    // This lock may be held while a keeper is started.
-    let kept = lock(&kept);
-    let (place, keeper_pid) = kept.keeper()?;
-    let by = match place {
-        Place::ServiceManager => "service-manager",
-        Place::Keeper { .. } => "keeper",
+    // It is locked while a keeper is started, for which nobody shall wait.
+    let (by, keeper_pid) = match kept.try_lock() {
+        Ok(kept) => match kept.keeper()? {
+            (Place::ServiceManager, _) => ("service-manager", None),
+            (Place::Keeper { .. }, pid) => ("keeper", pid),
+        },
+        Err(_) if seconds == 0 => return None,
+        Err(_) => ("keeper", None),
     };
     Some(KeepStatus { seconds, by: by.to_owned(), keeper_pid })
 }

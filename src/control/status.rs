@@ -66,7 +66,7 @@ pub struct KeepStatus {
     pub seconds: u64,
     /// Who keeps it: `keeper` or `service-manager`.
     pub by: String,
-    /// Process id of the keeper.
+    /// Process id of the keeper; absent while one is being started.
     pub keeper_pid: Option<u32>,
 }
 
@@ -171,9 +171,10 @@ impl fmt::Display for SandboxStatus {
 impl fmt::Display for KeepStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} s without an adapter, by ", self.seconds)?;
-        match self.keeper_pid {
-            Some(pid) => write!(f, "pid {pid}"),
-            None => f.write_str("the service manager"),
+        match (self.keeper_pid, self.by.as_str()) {
+            (Some(pid), _) => write!(f, "pid {pid}"),
+            (None, "keeper") => f.write_str("a process that is being started"),
+            (None, _) => f.write_str("the service manager"),
         }
     }
 }

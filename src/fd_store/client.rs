@@ -18,6 +18,9 @@ use super::message::{parse_greeting, text_of};
 use super::socket::{PATIENCE, receive_within, send};
 use super::{Left, StoreError};
 
+/// How long a keeper may take to start, on a machine that is busy.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A keeper, and the connection to it.
 #[derive(Debug)]
 pub struct Keeper {
@@ -35,18 +38,19 @@ impl Keeper {
         path: &Path,
         keep: Duration,
     ) -> Result<(Self, Left), StoreError> {
-        let found = connect_to(path).and_then(|socket| match socket {
-            Some(socket) => greeted(socket, None).map(Some),
-            None => Ok(None),
-        });
-        match found {
-            Ok(Some(found)) => Ok(found),
-            Ok(None) => Ok((Self::start(program, path, keep)?, Left::default())),
+        match Self::find(path)? {
+            Some(found) => Ok(found),
+            None => Ok((Self::start(program, path, keep)?, Left::default())),
+        }
+    }
+
+    /// Connects to the keeper at `path`, with what is left there, if there is one.
+    pub fn find(path: &Path) -> Result<Option<(Self, Left)>, StoreError> {
+        let Some(socket) = connect_to(path)? else { return Ok(None) };
+        match greeted(socket, PATIENCE) {
             // It was just ending.
-            Err(StoreError::Unreachable(_)) => {
-                Ok((Self::start(program, path, keep)?, Left::default()))
-            }
-            Err(error) => Err(error),
+            Err(StoreError::Unreachable(_)) => Ok(None),
+            found => found.map(Some),
         }
     }
 
@@ -58,12 +62,23 @@ impl Keeper {
         command.stdin(listener).stdout(Stdio::null()).stderr(Stdio::null()).env_clear();
         command.args(["keeper", "--fd", "0", "--keep", &keep.as_secs().to_string()]);
         sys::lead_a_session(&mut command);
-        let child = command
+        let mut child = command
             .spawn()
             .map_err(|source| StoreError::Start { program: program.to_owned(), source })?;
-        let socket = connect_to(path)?
-            .ok_or_else(|| StoreError::Unreachable(io::ErrorKind::ConnectionRefused.into()))?;
-        Ok(greeted(socket, Some(child))?.0)
+        // Then a keeper that ends at once leaves nobody who could be waited for.
+        drop(command);
+        let greeting = connect_to(path).and_then(|socket| {
+            let refused = || StoreError::Unreachable(io::ErrorKind::ConnectionRefused.into());
+            greeted(socket.ok_or_else(refused)?, START_TIMEOUT)
+        });
+        match greeting {
+            Ok((keeper, _)) => Ok(Self { child: Some(child), ..keeper }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
     }
 
     /// Its process id.
@@ -122,8 +137,8 @@ impl Keeper {
 }
 
 /// Takes the greeting of a keeper, and what comes with it.
-fn greeted(socket: OwnedFd, child: Option<Child>) -> Result<(Keeper, Left), StoreError> {
-    let next = || match receive_within(&socket, PATIENCE) {
+fn greeted(socket: OwnedFd, time: Duration) -> Result<(Keeper, Left), StoreError> {
+    let next = || match receive_within(&socket, time) {
         Ok(Some(received)) => Ok(received),
         Ok(None) => Err(StoreError::Unreachable(io::ErrorKind::ConnectionReset.into())),
         Err(Errno::TIMEDOUT) => Err(StoreError::Silent),
@@ -143,7 +158,7 @@ fn greeted(socket: OwnedFd, child: Option<Child>) -> Result<(Keeper, Left), Stor
             (name, None) => return Err(StoreError::Nonsense(name)),
         }
     }
-    Ok((Keeper { socket, id, process, child }, Left::new(left)))
+    Ok((Keeper { socket, id, process, child: None }, Left::new(left)))
 }
 
 /// A connection to whoever listens at `path`; `None` if nobody does.

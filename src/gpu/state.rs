@@ -46,7 +46,7 @@ pub(super) use self::reading::Taken;
 /// "vlbstate".
 const MAGIC: u64 = u64::from_ne_bytes(*b"vlbstate");
 /// Changes with the layout: the processes may be of different builds.
-const VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 2;
 
 /// Where the scanouts are.
 const SCANOUTS: u64 = 64;
@@ -207,9 +207,13 @@ impl StateFile {
             pieces_offset: RESOURCES + u64::from(slots) * RESOURCE_SIZE,
         };
         let header = state.header();
-        if header.magic != MAGIC || header.version != VERSION {
-            let fresh =
-                Header { magic: MAGIC, version: VERSION, next_serial: 1, ..Header::new_zeroed() };
+        if header.magic != MAGIC || header.version != STATE_VERSION {
+            let fresh = Header {
+                magic: MAGIC,
+                version: STATE_VERSION,
+                next_serial: 1,
+                ..Header::new_zeroed()
+            };
             state.put(0, &fresh);
             state.turn_scanouts_off();
         }

@@ -81,6 +81,29 @@ for colour in c0c0c0 c0c000 00c0c0 00c000 c000c0 c00000 0000c0; do
 done
 pkill -x modetest
 pkill -f 'sleep 1000' || true
+no_client() { ! pgrep -x modetest; }
+wait_for 10 no_client
+
+# Another driver than before, whose pictures outlive the backend and the adapter all the same.
+virtio=$(basename -- "$(echo /sys/devices/platform/virtio-loopback.*/virtio*)")
+echo "$virtio" >/sys/bus/virtio/drivers/virtio_gpu/unbind
+echo "$virtio" >/sys/bus/virtio/drivers/virtio_gpu/bind
+card_is_back() { [[ $(field kept '["state"]') = running && -c $card ]] && modetest -M virtio_gpu -c; }
+wait_for 20 card_is_back
+connector=$(modetest -M virtio_gpu -c | awk '$3 == "connected" { print $1 }')
+sleep 1000 | modetest -M virtio_gpu -s "$connector:800x600" >/tmp/modetest.log 2>&1 &
+wait_for 20 shows_bars
+restarts=$(field kept '["backend_restarts"]')
+pkill -KILL -f 'virtio-loopback-gpu backend'
+replaced() { (($(field kept '["backend_restarts"]') > restarts)); }
+wait_for 20 replaced
+wait_for 20 shows_bars
+kill -KILL "$device"
+wait "$device" && fail "it survived"
+start_device kept --keep 30 --scanout 800x600
+wait_for 20 shows_bars
+pkill -x modetest
+pkill -f 'sleep 1000' || true
 
 # A device that shall be another one is not the one that was kept.
 kill -KILL "$device"
