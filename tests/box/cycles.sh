@@ -7,6 +7,7 @@
 . tests/box/long.sh
 
 number CYCLES 50
+((CYCLES >= 20)) || fail "fewer than 20 cycles cannot be told from the files of this test"
 # What is made once only has been made after these.
 WARM_UP=12
 
