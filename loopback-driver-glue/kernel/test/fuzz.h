@@ -24,19 +24,35 @@ struct gate {
 	atomic_bool open;
 	atomic_int inside;
 };
-extern struct gate *gates;
 
-/* Exit codes of a round. */
-#define ROUND_OK	0
-#define ROUND_SECRET	3	/* a page was seen that must not be */
+/* What all processes share. */
+struct shared {
+	struct gate gates[GATES];
+	uint64_t secret;	/* in no window, see hoarder() */
+	atomic_uint seen;	/* in how many pages it was */
+};
+extern struct shared *shared;
+
+/* Where buffers of a device are or have been, to look at them there. */
+#define RECENT		32
+struct recent {
+	atomic_ullong at[RECENT];
+};
+/* Notes some buffer, which it returns, or 0. */
+uint64_t note_buffer(struct recent *recent, struct vdev *dev, struct rng *r);
+/*
+ * Looks at one of them in the mapping that stays, where a page that is not
+ * taken away in time would be seen with what it is used for then.
+ */
+void look_at_buffer(struct recent *recent, struct vdev *dev, struct rng *r);
+/* Looks for the secret. */
+void look(const volatile uint64_t *words, size_t count);
 
 /* One round of @ms milliseconds; does not return. */
-void fuzz_round(uint64_t seed, int ms, uint64_t secret)
-	__attribute__((noreturn));
+void fuzz_round(uint64_t seed, int ms) __attribute__((noreturn));
 
 /* What these do until they are killed. */
-void drawing_client(uint64_t seed, uint64_t secret)
-	__attribute__((noreturn));
+void drawing_client(uint64_t seed) __attribute__((noreturn));
 /* Takes the driver from devices, and gives it back; not from @keeper. */
 void binder(uint64_t seed, uint32_t keeper) __attribute__((noreturn));
 

@@ -32,7 +32,6 @@
 #define CALLERS		3
 #define FILES		12	/* of each kind */
 #define MAPS		24
-#define RECENT		16
 
 enum kind { CONTROL, SESSION, MEMORY, DMABUF, EVENTFD, OTHER, KINDS };
 
@@ -49,12 +48,10 @@ static struct server {
 	pthread_t thread;
 	struct rng rng;
 	int number;
-	/* where its buffers are or have been */
-	atomic_ullong recent[RECENT];
+	struct recent recent;
 } servers[SERVERS];
 
 static volatile int over;
-static uint64_t the_secret;
 static atomic_uint calls;
 static int sockets[2];
 static int vgem = -1;
@@ -521,25 +518,45 @@ static void call_send(struct rng *r)
 	}
 }
 
-static void secret_seen(uint64_t at)
-{
-	char text[80];
-	int n = snprintf(text, sizeof(text),
-			 "a page of somebody else is seen, word %llx\n",
-			 (unsigned long long)at);
-
-	if (write(2, text, n) != n)
-		_exit(ROUND_SECRET);
-	_exit(ROUND_SECRET);
-}
-
-static void look(const volatile uint64_t *words, size_t count)
+void look(const volatile uint64_t *words, size_t count)
 {
 	size_t i;
 
 	for (i = 0; i < count; i++)
-		if (words[i] == the_secret)
-			secret_seen(i);
+		if (words[i] == shared->secret) {
+			atomic_fetch_add(&shared->seen, 1);
+			return;
+		}
+}
+
+uint64_t note_buffer(struct recent *recent, struct vdev *dev, struct rng *r)
+{
+	struct vdev_resource *res;
+	int i, first = below(r, VDEV_RESOURCES);
+
+	for (i = 0; i < VDEV_RESOURCES; i++) {
+		uint64_t at;
+
+		res = &dev->resources[(first + i) % VDEV_RESOURCES];
+		at = res->first.addr;
+		if (res->id && at && at < dev->window_size) {
+			atomic_store(&recent->at[below(r, RECENT)], at);
+			return at;
+		}
+	}
+	return 0;
+}
+
+void look_at_buffer(struct recent *recent, struct vdev *dev, struct rng *r)
+{
+	uint64_t at = atomic_load(&recent->at[below(r, RECENT)]);
+	const uint8_t *window = dev->window;
+
+	if (!window || window == MAP_FAILED || !at)
+		return;
+	if (!GUARDED())
+		look((const uint64_t *)(window + at), 4 * PAGE / 8);
+	guarded = false;
 }
 
 static void call_map(struct rng *r)
@@ -598,18 +615,11 @@ static void call_touch(struct rng *r)
 	guarded = false;
 }
 
-/* The same in the mapping that stays as long as its server. */
-static void call_recent(struct rng *r)
+static void call_look(struct rng *r)
 {
 	struct server *srv = &servers[below(r, SERVERS)];
-	uint64_t at = atomic_load(&srv->recent[below(r, RECENT)]);
-	const uint8_t *window = srv->dev.window;
 
-	if (!window || window == MAP_FAILED || !at)
-		return;
-	if (!GUARDED())
-		look((const uint64_t *)(window + at), 4 * PAGE / 8);
-	guarded = false;
+	look_at_buffer(&srv->recent, &srv->dev, r);
 }
 
 static void call_remap(struct rng *r)
@@ -651,8 +661,8 @@ static void call_remap(struct rng *r)
 	default:
 		/* the kernel must not follow it */
 		if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 8 &&
-		    length == the_secret)
-			secret_seen(0);
+		    length == shared->secret)
+			atomic_fetch_add(&shared->seen, 1);
 	}
 }
 
@@ -688,7 +698,7 @@ static void (*const all[])(struct rng *r) = {
 	call_poll, call_eventfd, call_eventfd, call_other, call_dmabuf,
 	call_close, call_dup, call_send, call_map, call_map, call_touch,
 	call_touch, call_touch, call_touch, call_remap, call_fork,
-	call_recent, call_recent, call_recent, call_recent,
+	call_look, call_look, call_look, call_look,
 };
 
 static void *caller(void *arg)
@@ -728,23 +738,15 @@ static void no_files(struct vdev *dev)
 		dev->queues[i].kick = dev->queues[i].call = -1;
 }
 
-/* What a display does with a client's buffers, and notes of where they are. */
+/* What a display does with a client's buffers. */
 static void export_one(struct server *srv)
 {
 	struct virtio_loopback_range range = { 0, PAGE };
 	struct virtio_loopback_export args = {
 		O_CLOEXEC | O_RDWR, 1, (uintptr_t)&range, { 0 },
 	};
-	struct vdev_resource *res;
 
-	res = &srv->dev.resources[below(&srv->rng, VDEV_RESOURCES)];
-	for (; res < srv->dev.resources + VDEV_RESOURCES; res++)
-		if (res->id && res->first.addr < srv->dev.window_size) {
-			atomic_store(&srv->recent[below(&srv->rng, RECENT)],
-				     res->first.addr);
-			range.iova = res->first.addr;
-			break;
-		}
+	range.iova = note_buffer(&srv->recent, &srv->dev, &srv->rng);
 	put(&srv->rng, DMABUF, ioctl(srv->dev.memory,
 				     VIRTIO_LOOPBACK_EXPORT_DMABUF, &args));
 }
@@ -761,6 +763,7 @@ static void serve_some_time(struct server *srv)
 		guarded = false;
 		if (below(&srv->rng, 2))
 			export_one(srv);
+		look_at_buffer(&srv->recent, dev, &srv->rng);
 		if (!below(&srv->rng, 8))
 			vdev_restart(dev, 1 + below(&srv->rng, 2));
 	}
@@ -799,7 +802,7 @@ static void one_device(struct server *srv)
 		usleep(10000);
 		return;
 	}
-	gate = &gates[dev->index];
+	gate = &shared->gates[dev->index];
 	atomic_store(&gate->open, clients);
 	dev->restart = VIRTIO_LOOPBACK_REOFFER;
 	while (attached-- && !over) {
@@ -848,19 +851,18 @@ static void leave(void)
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;
 	for (i = 0; i < GATES; i++)
-		if (!atomic_load(&gates[i].keeper) &&
-		    !WAIT_FOR(!atomic_load(&gates[i].inside), 8000))
+		if (!atomic_load(&shared->gates[i].keeper) &&
+		    !WAIT_FOR(!atomic_load(&shared->gates[i].inside), 8000))
 			printf("(clients stay) ");
 }
 
-void fuzz_round(uint64_t seed, int ms, uint64_t secret)
+void fuzz_round(uint64_t seed, int ms)
 {
 	static struct rng rngs[CALLERS];
 	pthread_t threads[CALLERS];
 	struct sigaction act = { .sa_handler = on_timer };
 	int i;
 
-	the_secret = secret;
 	install_guard();
 	sigaction(SIGUSR1, &act, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -885,5 +887,5 @@ void fuzz_round(uint64_t seed, int ms, uint64_t secret)
 	leave();
 	printf("%u calls", atomic_load(&calls));
 	fflush(stdout);
-	_exit(ROUND_OK);
+	_exit(0);
 }

@@ -48,7 +48,7 @@ static int some_card(struct rng *r, struct gate **gate)
 	index = atoi(parent + strlen("virtio-loopback."));
 	if (index >= GATES)
 		return -1;
-	*gate = &gates[index];
+	*gate = &shared->gates[index];
 	atomic_fetch_add(&(*gate)->inside, 1);
 	snprintf(path, sizeof(path), "/sys/devices/platform/%s/drm", parent);
 	if (atomic_load(&(*gate)->open) &&
@@ -122,8 +122,7 @@ static void ask_sysfs(struct rng *r)
 }
 
 /* Some work on one open card, as long as @open. */
-static void use_card(struct rng *r, int card, const atomic_bool *open,
-		     uint64_t secret)
+static void use_card(struct rng *r, int card, const atomic_bool *open)
 {
 	struct dumb d[BUFFERS] = { 0 }, *one;
 	int steps = below(r, 200);
@@ -147,7 +146,9 @@ static void use_card(struct rng *r, int card, const atomic_bool *open,
 		case 0:
 			dumb_destroy(one);
 			one->pixels = NULL;
-			hoard_once(secret, 64 * PAGE);
+			/* the driver gives the pages back a little later */
+			usleep(below(r, 4000));
+			hoard_once(shared->secret, 128 * PAGE);
 			break;
 		case 1:
 			submit(r, card);
@@ -175,7 +176,7 @@ static void use_card(struct rng *r, int card, const atomic_bool *open,
 		}
 }
 
-void drawing_client(uint64_t seed, uint64_t secret)
+void drawing_client(uint64_t seed)
 {
 	struct rng r = rng_of(seed, 100);
 	struct gate *gate;
@@ -185,7 +186,7 @@ void drawing_client(uint64_t seed, uint64_t secret)
 
 		ask_sysfs(&r);
 		if (card >= 0) {
-			use_card(&r, card, &gate->open, secret);
+			use_card(&r, card, &gate->open);
 			close(card);
 			atomic_fetch_sub(&gate->inside, 1);
 		}

@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <regex.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -84,7 +84,7 @@ static void fill(uint64_t *words, size_t bytes, uint64_t secret)
 		words[i] = secret;
 }
 
-void hoard_once(uint64_t secret, size_t bytes)
+static void hoard_anonymous(uint64_t secret, size_t bytes)
 {
 	uint64_t *words = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -95,47 +95,66 @@ void hoard_once(uint64_t secret, size_t bytes)
 	munmap(words, bytes);
 }
 
-/* Anonymous memory, the page cache, slab objects of sockets and messages. */
+/*
+ * Pages that the kernel cannot move, such as those of pipes, come from where
+ * the buffers of cards go back to; those of processes come from elsewhere.
+ */
+static void hoard_in_pipe(uint64_t secret, size_t bytes)
+{
+	uint64_t words[512];
+	int fds[2];
+
+	if (pipe2(fds, O_NONBLOCK | O_CLOEXEC))
+		return;
+	fcntl(fds[1], F_SETPIPE_SZ, bytes);
+	fill(words, sizeof(words), secret);
+	while (write(fds[1], words, sizeof(words)) > 0)
+		;
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Each processor has free pages of its own. */
+void hoard_once(uint64_t secret, size_t bytes)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN), cpu;
+	cpu_set_t before, one;
+
+	sched_getaffinity(0, sizeof(before), &before);
+	for (cpu = 0; cpu < cpus; cpu++) {
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		hoard_in_pipe(secret, bytes);
+		hoard_anonymous(secret, bytes);
+	}
+	sched_setaffinity(0, sizeof(before), &before);
+}
+
+/* Also the page cache, and slab objects of sockets. */
 void hoarder(uint64_t seed, uint64_t secret)
 {
 	struct rng r = rng_of(seed, 200);
 	int file = open("/var/tmp/hoard", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	static uint64_t words[8192];
-	static struct { long type; uint64_t words[32]; } message = { 1, { 0 } };
-	int queue = msgget(IPC_PRIVATE, 0600), pair[2];
+	int pair[2], i;
 
-	if (queue < 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair))
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair))
 		_exit(1);
 	unlink("/var/tmp/hoard");
 	fill(words, sizeof(words), secret);
-	fill(message.words, sizeof(message.words), secret);
 	for (;;) {
-		size_t bytes = PAGE * (1 + below(&r, 1024)), i;
-		uint64_t *mine;
-
-		mine = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (mine == MAP_FAILED)
-			continue;
-		fill(mine, bytes, secret);
+		hoard_once(secret, PAGE * (1 + below(&r, 256)));
 		for (i = 0; i < 8; i++)
 			if (pwrite(file, words, sizeof(words),
 				   i * sizeof(words)) < 0)
 				break;
-		for (i = 0; i < 32; i++)
-			msgsnd(queue, &message, 64 + below(&r, 24) * 8,
-			       IPC_NOWAIT);
-		if (write(pair[0], words, sizeof(words)) > 0)
-			usleep(below(&r, 5000));
-		/* the pages that go have no secret any more, but for some */
-		if (below(&r, 4))
-			memset(mine, 0, bytes);
-		munmap(mine, bytes);
+		/* as small as commands are, until the socket is full */
+		for (i = 0; i < 64; i++)
+			if (write(pair[0], words, 64 + below(&r, 64) * 8) < 0)
+				break;
+		usleep(below(&r, 5000));
 		while (read(pair[1], words, sizeof(words)) > 0)
-			;
-		while (msgrcv(queue, &message, sizeof(message.words), 0,
-			      IPC_NOWAIT | MSG_NOERROR) > 0)
 			;
 		if (ftruncate(file, 0))
 			_exit(1);

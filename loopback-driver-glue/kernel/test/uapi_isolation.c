@@ -145,6 +145,8 @@ static void test_fault_race(void)
 		if (turns % 2)
 			usleep(turns % 16 * 500);
 		dumb_destroy(&d);
+		/* the driver has unmapped it when it was told that it may */
+		EXPECT(WAIT_FOR(!status_of(&s.dev).objects, 5000));
 		hoard_once(SECRET, 256 * PAGE);
 	}
 	over = 1;
