@@ -258,7 +258,7 @@ fn a_keeper_that_hangs_holds_nobody_up() {
     kill_process(hanging, Signal::STOP).unwrap();
     let begun = Instant::now();
     device.stop().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(!is_there(hanging), "it would keep the device");
     let error = GpuDriver::start(driver, u64::MAX).err().unwrap();
     assert!(matches!(error, DriverError::Gone), "{error}");

@@ -142,8 +142,13 @@ box_boots() {
 
 # box_boot KERNEL NAME… — prints "STATUS NAME REMARK" as each test ends, and "exit CODE" at the end.
 box_boot() {
-    local code=0 dir=$TEST_DIR/box-$1
-    scripts/box run --no-build --kernel "$1" --timeout "$(time_limit "${@:2}")" -- \
+    local code=0 dir=$TEST_DIR/box-$1 name word allowed=()
+    for name in "${@:2}"; do
+        for word in $(header "tests/box/$name.sh" allows ''); do
+            allowed+=(--allow "$word")
+        done
+    done
+    scripts/box run --no-build --kernel "$1" "${allowed[@]}" --timeout "$(time_limit "${@:2}")" -- \
         env "TEST_TIMEOUT=$TEST_TIMEOUT" "${TEST_ENVIRONMENT[@]}" \
         scripts/guest/run-tests "${dir#"$TOP/"}" "${@:2}" 2>"$dir/box.log" </dev/null || code=$?
     echo "exit $code"

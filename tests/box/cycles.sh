@@ -1,12 +1,13 @@
 #!/bin/bash
 # kernels: 6.1 6.12
 # timeout: 600
+# allows: drm_mm_takedown
 # Devices are made and removed again and again, by every way to end one, some with clients that draw or still have the
 # card open then. Nothing is left of them: no object of any slab cache, no page, file, kernel thread or module reference.
 #   CYCLES  how many
 . tests/box/long.sh
 
-number CYCLES 50
+number CYCLES 25
 ((CYCLES >= 20)) || fail "fewer than 20 cycles cannot be told from the files of this test"
 # What is made once only has been made after these.
 WARM_UP=12

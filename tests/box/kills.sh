@@ -1,6 +1,7 @@
 #!/bin/bash
 # kernels: 6.1 6.12
 # timeout: 900
+# allows: drm_mm_takedown
 # Adapter and backend are killed at random moments under kmscube, modetest and drm_info: nobody is stuck, clients go on
 # or end, the device comes back, and in the end nothing is left.
 #   KILLS   how many; half of them with `run --keep`, where card and clients outlive the adapter
