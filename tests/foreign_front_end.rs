@@ -451,6 +451,27 @@ fn answers_for_flushes_of_a_stopped_ring_return_no_later_one() {
 }
 
 #[test]
+fn a_display_that_hangs_holds_no_ring_that_was_started_again() {
+    /// Answers that a display may owe before the control queue waits for it.
+    const MOST_OWED: usize = 64;
+    let (display, mut front_end, mut gpu, id) = latching();
+    let round = usize::from(QUEUE_SIZE).min(MOST_OWED);
+    for _ in 0..MOST_OWED.div_ceil(round) {
+        submit_flushes(&mut gpu, id, round);
+        receive_updates(&display, round);
+        let base = front_end.stop_ring(0);
+        assert_eq!(returned(&mut gpu), round);
+        front_end.start_ring(0, base);
+    }
+    // No flush is waited for any more, only the display is. It has a second in all.
+    let begun = Instant::now();
+    gpu.create_2d(100, Format::B8g8r8x8, 4, 4).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    drop((gpu, display));
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
 fn a_display_that_talks_nonsense_is_dropped() {
     for nonsense in [
         [request::GET_EDID, 4, 0].as_bytes(),
