@@ -420,3 +420,20 @@ pub fn run(bytes: &[u8]) -> bool {
     assert_eq!(count_open(), before, "descriptors are left over");
     played
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 64 flushes that wait for a display that says nothing after it has told its features.
+    #[test]
+    fn a_display_that_falls_silent() {
+        let display = Step::Display {
+            fds: Fds::Proper,
+            features: Features::All,
+            script: vec![Reply::Right, Reply::Missing],
+        };
+        let show = Step::Show { scanout: 0, id: u8::MAX, side: 1, blob: true };
+        sequence(Input { proper: true, steps: vec![display, show] });
+    }
+}
