@@ -1,23 +1,29 @@
-//! replay TARGET FILE|DIRECTORY… — plays inputs without libFuzzer, one after the other, and names each
-//! before it does.
+//! replay [--print] TARGET FILE|DIRECTORY… — plays inputs without libFuzzer, one after the other, and
+//! names each before it does; with --print, it says what it plays.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("--print").is_some() {
+        virtio_loopback_gpu_fuzz::PRINTS.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
     let name = arguments.next();
     let target =
         virtio_loopback_gpu_fuzz::TARGETS.iter().find(|(n, _)| Some(*n) == name.as_deref());
     let Some((_, run)) = target else {
-        eprintln!("usage: replay TARGET FILE|DIRECTORY…");
+        eprintln!("usage: replay [--print] TARGET FILE|DIRECTORY…");
         return ExitCode::from(2);
     };
     let mut played = 0;
     for path in arguments.flat_map(|path| files(path.as_ref())) {
         println!("{}", path.display());
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        played += usize::from(run(&bytes));
+        match run(&bytes) {
+            true => played += 1,
+            false => println!("{}: no input", path.display()),
+        }
     }
     println!("{played} inputs played");
     ExitCode::SUCCESS

@@ -26,6 +26,9 @@ use self::input::{
 use crate::driver::{Driver, RESPONSE};
 use crate::fds::{count_open, send_with};
 
+/// Protocol features: CONFIG, MQ, REPLY_ACK, RESET_DEVICE.
+const PROTOCOL: u64 = 0x2209;
+
 /// What the front-end has open.
 struct Files {
     memory: File,
@@ -199,8 +202,8 @@ impl FrontEnd {
         if kept {
             self.send(OURS[0], 1, &[], Fds::Proper, &[Kind::State]);
         }
-        // CONFIG, MQ, REPLY_ACK, RESET_DEVICE; and of the device all but EVENT_IDX.
-        self.send(16, 1, 0x2209_u64.as_bytes(), Fds::None, &[]);
+        self.send(16, 1, PROTOCOL.as_bytes(), Fds::None, &[]);
+        // All of the device but EVENT_IDX.
         self.send(2, 9, (1_u64 << 30 | 1 << 32 | 1 << 28).as_bytes(), Fds::None, &[]);
         let table = [1, MEMORY, 0, 0, 0];
         let payload = [&[table[0]][..], &[0, table[1], 0, 0]].concat();
@@ -329,12 +332,16 @@ impl FrontEnd {
                 self.turn();
             }
             Step::Show { scanout, id, side, blob } => {
-                let (number, id) = (u32::from(scanout % 4), u32::from(id % 4) + 1);
-                let side = u32::from(side % 64) + 1;
-                let commands = match scanout {
+                let (number, flushes) = (u32::from(scanout % 4), usize::from(id / 4));
+                let (id, side) = (u32::from(id % 4) + 1, u32::from(side % 64) + 1);
+                let mut commands = match scanout {
                     ..128 => Driver::showing(number, id, side, side, blob),
                     128.. => Driver::pointing(number, id, blob),
                 };
+                if scanout < 128 {
+                    let flush = commands[commands.len() - 1].clone();
+                    commands.extend(std::iter::repeat_n(flush, flushes));
+                }
                 for (command, body) in commands {
                     self.offer(Driver::queue_of(command), command, &body, 24);
                     self.turn();
@@ -360,6 +367,8 @@ impl FrontEnd {
         if self.ended {
             return;
         }
+        // It may have taken RESET_DEVICE out.
+        self.send(16, 1, PROTOCOL.as_bytes(), Fds::None, &[]);
         self.send(34, 9, &[], Fds::None, &[]);
         self.start(false);
         assert!(!self.ended);
@@ -367,7 +376,14 @@ impl FrontEnd {
         let body = [1, Format::B8g8r8x8.raw(), 4, 4];
         self.driver.offer(0, 0, Command::ResourceCreate2d, &body, 24);
         self.kick(0);
-        self.turn();
+        // A display that hangs may have its time.
+        for _ in 0..4 {
+            self.turn();
+            if self.driver.response() != u32::MAX {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         assert!(!self.ended);
         assert_eq!(self.driver.response(), 0x1100);
     }
@@ -404,4 +420,21 @@ pub fn run(bytes: &[u8]) -> bool {
     let played = crate::play(bytes, sequence);
     assert_eq!(count_open(), before, "descriptors are left over");
     played
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 64 flushes that wait for a display that says nothing after it has told its features.
+    #[test]
+    fn a_display_that_falls_silent() {
+        let display = Step::Display {
+            fds: Fds::Proper,
+            features: Features::All,
+            script: vec![Reply::Right, Reply::Missing],
+        };
+        let show = Step::Show { scanout: 0, id: u8::MAX, side: 1, blob: true };
+        sequence(Input { proper: true, steps: vec![display, show] });
+    }
 }

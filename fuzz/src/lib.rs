@@ -13,6 +13,9 @@ pub mod rings;
 pub mod state;
 pub mod words;
 
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use arbitrary::{Arbitrary, Unstructured};
 
 /// A target: its name, and what plays an input. False: the bytes are no input.
@@ -30,13 +33,21 @@ pub const TARGETS: [Target; 8] = [
     ("options", options::run),
 ];
 
+/// Whether what is played is printed.
+pub static PRINTS: AtomicBool = AtomicBool::new(false);
+
 /// Plays the bytes as an `I`. False: they are none.
-fn play<I: for<'a> Arbitrary<'a>>(bytes: &[u8], play: impl FnOnce(I)) -> bool {
+fn play<I: for<'a> Arbitrary<'a> + Debug>(bytes: &[u8], play: impl FnOnce(I)) -> bool {
     // What is too short for any would be filled up with zeros.
     if bytes.len() < I::size_hint(0).0 {
         return false;
     }
-    I::arbitrary_take_rest(Unstructured::new(bytes)).map(play).is_ok()
+    let Ok(input) = I::arbitrary_take_rest(Unstructured::new(bytes)) else { return false };
+    if PRINTS.load(Ordering::Relaxed) {
+        println!("{input:#?}");
+    }
+    play(input);
+    true
 }
 
 /// The entry point that libFuzzer calls, for a module of this crate.

@@ -250,22 +250,23 @@ impl Device {
         }
     }
 
-    /// Whether the driver has to wait until the display answers: chains are held, or no more are taken.
-    fn is_kept_waiting(&self) -> bool {
+    /// Whether the display is waited for: by chains, or by the control queue, even when those that it
+    /// owes its answers for went back with the end of their ring.
+    fn waits_for_display(&self) -> bool {
         !self.held.is_empty() || self.display.is_full()
     }
 
-    /// How long to wait for the display before its chains go back without it.
+    /// How long to wait for the display before the driver goes on without it.
     #[must_use]
     pub fn display_patience(&self) -> Option<Duration> {
-        self.is_kept_waiting().then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
+        self.waits_for_display().then(|| DISPLAY_PATIENCE.saturating_sub(self.heard.elapsed()))
     }
 
-    /// Returns the chains that wait for a display that hangs: the driver's tasks must not hang with
-    /// it. `true`: there were some.
+    /// Returns the chains that wait for a display that hangs, and no longer waits for it: the driver's
+    /// tasks must not hang with it. `true`: it was waited for.
     pub fn give_up_waiting(&mut self) -> bool {
         let late = self.heard.elapsed() >= DISPLAY_PATIENCE || self.display.is_stalled();
-        if !self.is_kept_waiting() || !late {
+        if !self.waits_for_display() || !late {
             return false;
         }
         self.display.stall();

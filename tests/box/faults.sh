@@ -1,5 +1,6 @@
 #!/bin/bash
 # kernels: 6.1 6.12 forky
+# boot: own
 # timeout: 240
 # Every allocation of the module fails once: see loopback-driver-glue/kernel/test/uapi_faults.c. With a module that was
 # built for this.

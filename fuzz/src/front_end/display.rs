@@ -21,10 +21,14 @@ impl Display {
     pub fn new(stream: UnixStream, features: u64, script: Vec<Reply>) -> Self {
         let channel = Channel::new(stream.try_clone().unwrap());
         let serve = move || {
-            let mut script = script.into_iter();
+            let (mut script, mut silent) = (script.into_iter(), false);
             while let Ok(frame) = channel.receive(|header| payload_bound(header.request)) {
                 let Some(right) = answer(&frame, features) else { continue };
                 let reply = script.next().unwrap_or(Reply::Right);
+                silent |= matches!(reply, Reply::Missing);
+                if silent {
+                    continue;
+                }
                 if !send(&channel, frame.header.request, right, &reply) {
                     let _ = channel.stream().shutdown(Shutdown::Both);
                     break;
@@ -63,8 +67,7 @@ fn answer(frame: &Frame, features: u64) -> Option<Vec<u8>> {
 fn send(channel: &Channel, request: u32, right: Vec<u8>, reply: &Reply) -> bool {
     let (mut number, mut flags, mut payload, mut times) = (request, 4, right, 1);
     match reply {
-        Reply::Right => {}
-        Reply::Missing => times = 0,
+        Reply::Right | Reply::Missing => {}
         Reply::Twice => times = 2,
         Reply::Odd { request, flags: bits } => {
             number ^= u32::from(*request);

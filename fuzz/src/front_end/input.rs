@@ -86,6 +86,8 @@ pub enum Step {
         body: Vec<Word>,
         room: u16,
     },
+    /// A resource on a scanout, flushed once and then `id / 4` times; or, with a scanout from 128, a
+    /// cursor.
     Show {
         scanout: u8,
         id: u8,
@@ -179,6 +181,7 @@ pub enum Features {
 #[derive(Arbitrary, Debug)]
 pub enum Reply {
     Right,
+    /// Nothing, and nothing either from then on.
     Missing,
     Twice,
     /// With these bits of the header changed.
