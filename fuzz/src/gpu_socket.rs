@@ -28,7 +28,7 @@ enum Step {
     Update { scanout: u8, x: Word, y: Word, width: u8, height: u8, missing: u8 },
     /// A scanout of a plausible size.
     Scanout { scanout: u8, width: u8, height: u8 },
-    /// A part of a file or of the driver's memory.
+    /// A part of a file or of the driver's memory; with a buffer from 128, a file as a dma-buf is.
     Memory { scanout: u8, file: Fd, buffer: u8, offset: Word, size: Word, shape: [Word; 3] },
     /// Any bytes.
     Bytes(Vec<u8>),
@@ -155,15 +155,19 @@ fn send(backend: &Channel, files: &Files, step: Step) -> bool {
             message(request::SCANOUT, payload.as_bytes(), Fd::None)
         }
         Step::Memory { scanout, file, buffer, offset, size, shape: [width, height, stride] } => {
+            let [width, height, stride] = [width, height, stride].map(Word::value);
+            let (id, fourcc) = (u32::from(scanout % 20), u32::from_le_bytes(*b"XR24"));
+            if buffer >= 128 {
+                let (x, y) = (size.value(), offset.value());
+                let payload = [id, x, y, width, height, width, height, stride, 0, fourcc];
+                return message(request::DMABUF_SCANOUT, payload.as_bytes(), file);
+            }
             let mut payload = [0; 12];
             payload[0] = offset.value();
             payload[2] = size.value();
             payload[4] = u32::from(buffer % 8);
-            payload[6] = u32::from(scanout % 20);
-            payload[7] = width.value();
-            payload[8] = height.value();
-            payload[9] = stride.value();
-            payload[10] = u32::from_le_bytes(*b"XR24");
+            payload[6] = id;
+            payload[7..11].copy_from_slice(&[width, height, stride, fourcc]);
             message(request::MEMORY_SCANOUT, payload.as_bytes(), file)
         }
         Step::Bytes(bytes) => backend.stream().write_all(&bytes[..bytes.len().min(4096)]).is_ok(),
