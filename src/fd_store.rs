@@ -31,7 +31,7 @@ use sd_notify::NotifyState;
 use self::client::Keeper;
 
 /// How long a store may take to do what it was told.
-const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest that a device is kept, as the kernel module has it.
 const MAX_KEEP: Duration = Duration::from_secs(60);
