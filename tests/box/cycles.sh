@@ -1,6 +1,6 @@
 #!/bin/bash
-# kernels: 6.1 6.12
-# timeout: 600
+# kernels: 6.12
+# timeout: 900
 # allows: drm_mm_takedown
 # Devices are made and removed again and again, by every way to end one, some with clients that draw or still have the
 # card open then. Nothing is left of them: no object of any slab cache, no page, file, kernel thread or module reference.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# kernels: 6.1 6.12
+# kernels: 6.12
 # timeout: 600
 # allows: drm_mm_takedown
 # 16 devices at once: every card appears, all present frames together, each shows its own client's pixels; idle they take
