@@ -222,16 +222,22 @@ fn follow(
                 // So that the next backend starts them if this one failed.
                 lock(shared).state = State::Running;
                 started?;
-                if front_end.is_some() {
+                if front_end.is_some() && std::mem::take(&mut lock(shared).stale) {
                     // What the driver before had made is forgotten, or this one would not have begun.
-                    lock(shared).stale = false;
+                    record_driver(shared)?;
                 }
             }
             Event::Reset { sequence } => {
                 lock(shared).driver_left();
                 stop_backend(shared, front_end.as_deref_mut(), sequence)?;
             }
-            Event::Unbound => lock(shared).driver_left(),
+            Event::Unbound => {
+                let mut shared = lock(shared);
+                // What it had made was forgotten at its reset, or not.
+                let stale = shared.stale;
+                shared.driver_left();
+                shared.stale = stale;
+            }
             // The module keeps events_read and events_clear; nothing else is writable.
             Event::ConfigWritten { .. } => {}
         }

@@ -18,6 +18,7 @@ adapters=() cards=() clients=()
 # start_all — four at a time: emulated processors that start 16 at once take so long that adapters give up.
 start_all() {
     local i
+    rm -f /tmp/ready
     mkfifo /tmp/ready
     exec 7<>/tmp/ready
     for ((i = 0; i < DEVICES; i++)); do
