@@ -83,7 +83,8 @@ inside systemctl stop virtio-loopback-gpu@cluster
 expect "descriptors kept" "$(main NFileDescriptorStore)" 0
 gone() { [[ -z $(ls -d /sys/devices/platform/virtio-loopback.* 2>/dev/null) ]]; }
 wait_for 10 gone
-kill "$outer"
+# unshare itself minds no signal while its child lives.
+kill -KILL "$(pgrep -P "$outer" -o)"
 wait "$outer" || true
 no_stuck_task
 unload
