@@ -163,11 +163,12 @@ time_limit() {
     echo "$sum"
 }
 
-# box_result KERNEL NAME STATUS REMARK — counts one test, and shows the end of its log if it failed.
+# box_result KERNEL NAME STATUS REMARK — counts one test, and if it failed shows what its log says of failures, and the
+# end of it.
 box_result() {
     local log=$TEST_DIR/box-$1/$2.log
     if (($3 != 0)) && [[ -f $log ]]; then
-        tail -n 40 -- "$log" | sed 's/^/    | /' >&2
+        { head -n -40 -- "$log" | grep -B 8 '^FAIL' | tail -n 40 && echo '[…]'; tail -n 40 -- "$log"; } | sed 's/^/    | /' >&2
     fi
     result "tests/box/$2.sh on $1" "$3" "$4"
 }
