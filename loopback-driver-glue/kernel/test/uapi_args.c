@@ -190,7 +190,8 @@ static void test_create_limits(void)
 	EXPECT(st.state == VIRTIO_LOOPBACK_STATE_WAITING);
 	EXPECT(st.index == create.index && st.keep_ms == 60000);
 	EXPECT(st.bounce_max == 16 << 20 && !st.exported_pages);
-	EXPECT(!st.driver_starts);
+	/* it may have been quick */
+	EXPECT(st.driver_starts <= 1);
 	parent_attr(create.index, "name", text, sizeof(text));
 	EXPECT(!strcmp(text, "a.B-c_9"));
 	parent_attr(create.index, "state", text, sizeof(text));
