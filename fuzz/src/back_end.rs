@@ -363,7 +363,8 @@ impl Adapter {
                 backend.hang_up_if_wrong();
                 let heard = self.front_end.take_answer()?;
                 assert!(heard == expected || !backend.right);
-                Ok(())
+                // One that has hung up instead has answered wrong.
+                if expected && !heard { Err(FrontEndError::Missing("answer")) } else { Ok(()) }
             }
             Step::Unasked(bytes) => {
                 backend.unasked(bytes);
