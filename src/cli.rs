@@ -23,7 +23,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use env_logger::{DEFAULT_FILTER_ENV, Env};
 use log::LevelFilter;
 use virtio_loopback_display as display;
-use virtio_loopback_gpu::adapter::{BackendChoice, Cgroup, MAX_PIXELS, Mode, Modes};
+use virtio_loopback_gpu::adapter::{
+    BackendChoice, BackendProgram, Cgroup, MAX_PIXELS, Mode, Modes,
+};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 use virtio_loopback_gpu::limits::LimitKey;
@@ -170,6 +172,9 @@ struct DeviceOptions {
     /// Use the GPU backend that listens on this socket instead of starting one.
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["sandbox", "user"])]
     backend: Option<PathBuf>,
+    /// Treat the GPU backend behind --backend as this program; by default it is found out.
+    #[arg(long, value_enum, value_name = "PROGRAM", default_value = "auto", requires = "backend")]
+    backend_quirks: BackendQuirks,
     /// What the started GPU backend renders.
     #[arg(long, value_enum, default_value = "2d", conflicts_with = "backend")]
     render: Render,
@@ -188,6 +193,30 @@ enum DisplayChoice {
     Sdl,
     /// Keep the last frame, for screenshots.
     Headless,
+}
+
+/// See docs/interop.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BackendQuirks {
+    /// Look who listens on the socket.
+    Auto,
+    /// Believe all that the backend offers.
+    None,
+    /// rust-vmm's.
+    VhostDeviceGpu,
+    /// QEMU's.
+    VhostUserGpu,
+}
+
+impl BackendQuirks {
+    fn program(self) -> Option<BackendProgram> {
+        match self {
+            Self::Auto => None,
+            Self::None => Some(BackendProgram::Ours),
+            Self::VhostDeviceGpu => Some(BackendProgram::VhostDeviceGpu),
+            Self::VhostUserGpu => Some(BackendProgram::VhostUserGpu),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
