@@ -14,8 +14,9 @@ mod serve;
 mod stop;
 mod usage;
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -56,6 +57,22 @@ Examples:
 
 Exit status: 0 done, 1 something failed, 2 bad options.";
 
+/// Under this name the program is its own `backend` command: QEMU's and libvirt's descriptions of
+/// vhost-user back-ends name a file and cannot give it arguments.
+const BACKEND_NAME: &str = "virtio-loopback-gpu-backend";
+
+/// The command line.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let is_backend = arguments
+        .first()
+        .is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == BACKEND_NAME));
+    if is_backend {
+        arguments.insert(1, "backend".into());
+    }
+    arguments
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create a loopback GPU and show its scanouts, until it is told to quit.
@@ -73,7 +90,7 @@ enum Command {
 
 /// Runs the command of the command line.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse().and_then(Cli::check) {
+    let cli = match Cli::try_parse_from(arguments()).and_then(Cli::check) {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };
