@@ -25,7 +25,7 @@ boots() {
 }
 
 # has_cursor — the driver's cursor commands are answered, and the screen below is right. The pointer itself is in no
-# screendump, and the displays of QEMU that show it want a GPU for consoles of vhost-user-gpu.
+# screendump (docs/interop.md).
 has_cursor() {
     local screen=$INTEROP_OUT/screen.png
     start_cursor "$card"
