@@ -14,8 +14,9 @@ mod serve;
 mod stop;
 mod usage;
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -23,7 +24,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use env_logger::{DEFAULT_FILTER_ENV, Env};
 use log::LevelFilter;
 use virtio_loopback_display as display;
-use virtio_loopback_gpu::adapter::{BackendChoice, Cgroup, MAX_PIXELS, Mode, Modes};
+use virtio_loopback_gpu::adapter::{
+    BackendChoice, BackendProgram, Cgroup, MAX_PIXELS, Mode, Modes,
+};
 use virtio_loopback_gpu::control;
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 use virtio_loopback_gpu::limits::LimitKey;
@@ -54,6 +57,22 @@ Examples:
 
 Exit status: 0 done, 1 something failed, 2 bad options.";
 
+/// Under this name the program is its own `backend` command: QEMU's and libvirt's descriptions of
+/// vhost-user back-ends name a file and cannot give it arguments.
+const BACKEND_NAME: &str = "virtio-loopback-gpu-backend";
+
+/// The command line.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let is_backend = arguments
+        .first()
+        .is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == BACKEND_NAME));
+    if is_backend {
+        arguments.insert(1, "backend".into());
+    }
+    arguments
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create a loopback GPU and show its scanouts, until it is told to quit.
@@ -71,7 +90,7 @@ enum Command {
 
 /// Runs the command of the command line.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse().and_then(Cli::check) {
+    let cli = match Cli::try_parse_from(arguments()).and_then(Cli::check) {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };
@@ -170,6 +189,9 @@ struct DeviceOptions {
     /// Use the GPU backend that listens on this socket instead of starting one.
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["sandbox", "user"])]
     backend: Option<PathBuf>,
+    /// Treat the GPU backend behind --backend as this program; by default it is found out.
+    #[arg(long, value_enum, value_name = "PROGRAM", default_value = "auto", requires = "backend")]
+    backend_quirks: BackendQuirks,
     /// What the started GPU backend renders.
     #[arg(long, value_enum, default_value = "2d", conflicts_with = "backend")]
     render: Render,
@@ -188,6 +210,30 @@ enum DisplayChoice {
     Sdl,
     /// Keep the last frame, for screenshots.
     Headless,
+}
+
+/// See docs/interop.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BackendQuirks {
+    /// Look who listens on the socket.
+    Auto,
+    /// Believe all that the backend offers.
+    None,
+    /// rust-vmm's.
+    VhostDeviceGpu,
+    /// QEMU's.
+    VhostUserGpu,
+}
+
+impl BackendQuirks {
+    fn program(self) -> Option<BackendProgram> {
+        match self {
+            Self::Auto => None,
+            Self::None => Some(BackendProgram::Ours),
+            Self::VhostDeviceGpu => Some(BackendProgram::VhostDeviceGpu),
+            Self::VhostUserGpu => Some(BackendProgram::VhostUserGpu),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

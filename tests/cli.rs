@@ -814,6 +814,22 @@ fn output_that_nobody_takes_is_no_crash() {
 }
 
 #[test]
+fn what_qemu_and_libvirt_are_told_of_the_backend_is_true() {
+    let text = include_str!("../packaging/50-virtio-loopback-gpu.json");
+    let description: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(description["type"], "gpu");
+    let binary = Path::new(description["binary"].as_str().unwrap());
+    // Installed as this says, it is the backend.
+    let place = Place::new();
+    let link = place.path(binary.file_name().unwrap().to_str().unwrap());
+    std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+    let output = Command::new(link).arg("--print-capabilities").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let capabilities: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(capabilities["type"], description["type"]);
+}
+
+#[test]
 fn the_backend_program_follows_the_conventions() {
     let place = Place::new();
     let outcome = place.run(&["backend", "--print-capabilities"]);

@@ -52,6 +52,7 @@ fn life_of(
         restarts,
         keep: Duration::ZERO,
         limits: Default::default(),
+        program: None,
         cgroup: None,
     };
     let mut made = None;

@@ -37,6 +37,7 @@ impl Bench {
             backend: BackendChoice::Child { program: program(), arguments },
             restarts: RestartPolicy { most: 0, ..RestartPolicy::default() },
             limits,
+            program: None,
             cgroup: None,
         };
         let mut device = Device::with_options(&options, None);
@@ -265,6 +266,7 @@ fn a_replaced_backend_has_the_same_limits_and_counts_on() {
         backend: BackendChoice::Child { program: program(), arguments },
         restarts: RestartPolicy { delay: Duration::ZERO, ..RestartPolicy::default() },
         limits,
+        program: None,
         cgroup: None,
     };
     let mut device = Device::with_options(&options, None);

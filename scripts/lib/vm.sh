@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Boots the box in QEMU and judges how it ended. Sourced after kernels.sh.
 
+# The emulator and its first arguments; scripts/interop has another one than the machine's.
+box_emulator=(qemu-system-x86_64)
+
 # Exit codes of a run that are not the command's own. 124 is timeout(1)'s.
 EXIT_WARNINGS=123
 EXIT_TIMEOUT=124
@@ -48,7 +51,7 @@ qemu_arguments() {
     accelerator=$(accelerator)
     append="console=ttyS0 loglevel=7 panic=-1 oops=panic nokaslr mitigations=off net.ifnames=0 $(clock_parameters "$accelerator")"
     append+=" drm_kms_helper.fbdev_emulation=0 sysctl.kernel.hung_task_timeout_secs=60 box.run=${run#"$TOP/"} $box_append"
-    QEMU=(qemu-system-x86_64 -M pc -accel "$accelerator" -cpu "$(processor "$accelerator")" -smp "$box_cpus" -m "$box_memory"
+    QEMU=("${box_emulator[@]}" -M pc -accel "$accelerator" -cpu "$(processor "$accelerator")" -smp "$box_cpus" -m "$box_memory"
         -nodefaults -no-user-config -display none -vga "$box_vga" -nic none -no-reboot
         -kernel "$BOX_CACHE/kernel-$kernel/vmlinuz" -initrd "$BOX_DIR/kernel-$kernel/initramfs" -append "$append"
         -drive "if=virtio,format=raw,snapshot=on,file=$BOX_CACHE/rootfs/root.img"

@@ -10,12 +10,13 @@ use loopback_driver_glue::MemoryWindow;
 use rustix::pipe::PipeFlags;
 use virtio_loopback_display::DisplayHandle;
 
-use super::backend_process::BackendProcess;
+use super::backend_process::{BackendChoice, BackendProcess};
 use super::device::{AdapterError, Options};
 use super::display_server::{DisplayServer, DisplayServerError};
 use super::event_loop::{Ends, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
 use super::kept::Kept;
+use super::quirks::{BackendProgram, Quirks};
 use super::scanouts::ScanoutMemory;
 use crate::one_line;
 use crate::sync::lock;
@@ -23,6 +24,8 @@ use crate::sync::lock;
 /// A connected backend. Dropping it ends a child.
 pub struct Backend {
     pub front_end: FrontEnd,
+    /// What is done for it.
+    pub quirks: Quirks,
     process: BackendProcess,
     socket: UnixStream,
     display: Option<DisplaySocket>,
@@ -57,6 +60,11 @@ impl Backend {
         let (mut process, stream) =
             BackendProcess::start(&options.backend, options.cgroup.as_ref())?;
         started(process.id());
+        let program = match (&options.backend, options.program) {
+            (BackendChoice::Child { .. }, _) => BackendProgram::Ours,
+            (BackendChoice::Socket(_), Some(program)) => program,
+            (BackendChoice::Socket(_), None) => BackendProgram::behind(&stream),
+        };
         let socket = stream.try_clone()?;
         let front_end = match FrontEnd::connect(stream, stop.try_clone()?) {
             Ok(front_end) => front_end,
@@ -70,9 +78,10 @@ impl Backend {
         };
         match process.id() {
             Some(pid) => log::info!("GPU backend: pid {pid}"),
-            None => log::info!("GPU backend: connected"),
+            None => log::info!("GPU backend: connected to {program}"),
         }
-        Ok(Self { front_end, process, socket, display: None })
+        let quirks = program.quirks();
+        Ok(Self { front_end, quirks, process, socket, display: None })
     }
 
     /// Why a backend that was just connected failed at `error`.
@@ -103,6 +112,9 @@ impl Backend {
         let (ours, theirs) = UnixStream::pair()?;
         let socket = ours.try_clone()?;
         let mut server = DisplayServer::new(ours, display, memory, options.modes.clone())?;
+        if self.quirks.whole_edid {
+            server.answer_whole_edids();
+        }
         if let Some(kept) = kept {
             server.keep_in(kept);
         }
@@ -151,9 +163,17 @@ impl Backend {
             return error.into();
         }
         AdapterError::BackendGone(
-            status
-                .map_or_else(|| "it closed the connection".to_owned(), |status| status.to_string()),
+            status.map_or_else(|| self.closed_by_itself(), |status| status.to_string()),
         )
+    }
+
+    /// What a user is told of a backend that hung up.
+    fn closed_by_itself(&self) -> String {
+        let mut text = "it closed the connection".to_owned();
+        if self.quirks.serves_once {
+            text += &format!("; {} serves one and has to be started again", self.quirks.program);
+        }
+        text
     }
 
     /// Ends a backend that failed, at once: a child is killed. Afterwards it uses nothing any more,

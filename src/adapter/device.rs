@@ -20,10 +20,11 @@ use super::backend_process::{BackendChoice, BackendProcessError};
 use super::cgroup::Cgroup;
 use super::display_server::DisplayServerError;
 use super::event_loop::{self, Announcement, EventLoopError};
-use super::front_end::{FrontEnd, FrontEndError};
+use super::front_end::FrontEndError;
 use super::keep::{self, Inherited, Keep};
 use super::kept::Kept;
 use super::modes::Modes;
+use super::quirks::BackendProgram;
 use super::restarts::{RestartPolicy, Restarts};
 use super::scanouts::ScanoutError;
 use super::watch::Work;
@@ -46,6 +47,8 @@ pub struct Options {
     pub modes: Modes,
     /// Who renders.
     pub backend: BackendChoice,
+    /// Which program that is, if it is not ours and not to be found out.
+    pub program: Option<BackendProgram>,
     /// How often a child that fails is replaced.
     pub restarts: RestartPolicy,
     /// For how long the device waits for another adapter when this one dies; 0: it is removed then.
@@ -306,7 +309,7 @@ impl Adapter {
             }
         };
         let mut backend = Backend::connect(options, &stop, |id| lock(&shared).backend_id = id)?;
-        let config = match device_config(options, &backend.front_end) {
+        let config = match device_config(options, &backend) {
             Err(AdapterError::FrontEnd(error)) if error.is_interrupted() => {
                 return Err(AdapterError::Stopped);
             }
@@ -440,22 +443,11 @@ fn plug(
     Ok(transport)
 }
 
-/// What the driver is offered of a backend's features. vhost-device-gpu offers blobs and contexts
-/// with VIRGL and dies of the first command that uses them, so of a backend that is not ours they
-/// are not believed.
-fn offered(options: &Options, features: u64) -> u64 {
-    let virgl = 1 << wire::feature::VIRGL;
-    let doubtful = 1 << wire::feature::RESOURCE_BLOB | 1 << wire::feature::CONTEXT_INIT;
-    match options.backend {
-        BackendChoice::Socket(_) if features & virgl != 0 => features & !doubtful,
-        _ => features,
-    }
-}
-
 pub(super) fn device_config(
     options: &Options,
-    front_end: &FrontEnd,
+    backend: &Backend,
 ) -> Result<DeviceConfig, AdapterError> {
+    let front_end = &backend.front_end;
     let required = 1 << VIRTIO_F_VERSION_1;
     if front_end.features() & required == 0 {
         return Err(FrontEndError::Missing("virtio 1").into());
@@ -474,7 +466,7 @@ pub(super) fn device_config(
         name: options.name.clone(),
         device_id: wire::DEVICE_ID,
         vendor_id: VENDOR_ID,
-        features: offered(options, front_end.features()) | 1 << VIRTIO_F_ACCESS_PLATFORM,
+        features: backend.quirks.offered(front_end.features()) | 1 << VIRTIO_F_ACCESS_PLATFORM,
         queue_sizes: vec![options.limits.outstanding, CURSOR_QUEUE_SIZE],
         config: config.as_bytes().to_vec(),
         keep_ms: u32::try_from(options.keep.as_millis()).unwrap_or(u32::MAX),

@@ -61,6 +61,8 @@ pub struct DisplayServer {
     memory: ScanoutMemory,
     modes: Modes,
     complaints: u32,
+    /// The backend takes EDIDs of full size only.
+    whole_edids: bool,
     /// For the backend that takes this one's place.
     kept: Option<Arc<Mutex<Kept>>>,
 }
@@ -75,12 +77,18 @@ impl DisplayServer {
     ) -> std::io::Result<Self> {
         let replies = Arc::new(Replies::new(stream.try_clone()?)?);
         let channel = Channel::new(stream);
-        Ok(Self { channel, replies, display, memory, modes, complaints: 0, kept: None })
+        let (complaints, whole_edids, kept) = (0, false, None);
+        Ok(Self { channel, replies, display, memory, modes, complaints, whole_edids, kept })
     }
 
     /// Keeps what the backend asks for in `kept`.
     pub fn keep_in(&mut self, kept: Arc<Mutex<Kept>>) {
         self.kept = Some(kept);
+    }
+
+    /// Says of every EDID that it has as many bytes as there is room for, as QEMU does.
+    pub fn answer_whole_edids(&mut self) {
+        self.whole_edids = true;
     }
 
     /// Serves until the backend hangs up. The last frames stay on the display.
@@ -193,7 +201,12 @@ impl DisplayServer {
     }
 
     fn edid(&self, scanout: u32) {
-        self.reply(request::GET_EDID, self.modes.edid(scanout).as_bytes());
+        let mut reply = self.modes.edid(scanout);
+        if self.whole_edids {
+            // Zeros follow; an EDID's own bytes tell where it ends.
+            reply.size = (reply.edid.len() as u32).into();
+        }
+        self.reply(request::GET_EDID, reply.as_bytes());
     }
 
     fn cursor_move(&self, pos: CursorPos, visible: bool) -> Result<(), ScanoutError> {

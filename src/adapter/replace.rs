@@ -176,7 +176,7 @@ impl Adapter {
     fn plug_again(&mut self) -> Result<(), AdapterError> {
         let Some(replug) = &mut self.replug else { return Err(AdapterError::Stopped) };
         let mut backend = Backend::connect(&self.options, &self.stop, |_| {})?;
-        let config: DeviceConfig = device_config(&self.options, &backend.front_end)?;
+        let config: DeviceConfig = device_config(&self.options, &backend)?;
         let transport: Box<dyn Transport> = replug(&config)?;
         let display = self.display.clone();
         backend.serve_display(&self.options, display, transport.memory(), None)?;

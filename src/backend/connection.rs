@@ -120,7 +120,7 @@ impl Connection {
                 | VhostUserError::InvalidParam
                 | VhostUserError::InvalidOperation(_)),
             ) => {
-                log::warn!("a request of the front-end is refused: {}", one_line(&error));
+                log::warn!("request {request} of the front-end is refused: {}", one_line(&error));
                 Ok(Message::Handled)
             }
             Err(error) => Err(ConnectionError::Request(error)),

@@ -19,7 +19,7 @@ use vhost::vhost_user::message::{
 use vhost::vhost_user::{
     Error as VhostUserError, GpuBackend, Result as VhostUserResult, VhostUserBackendReqHandlerMut,
 };
-use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_config::{VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::QueueT;
 use zerocopy::IntoBytes;
@@ -29,6 +29,7 @@ use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::vring::{BATCH, Vring};
+use crate::features::Features;
 use crate::gpu::{self, Gpu, Renderer, StateFile, wire};
 use crate::one_line;
 
@@ -39,6 +40,11 @@ const DISPLAY_PATIENCE: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 }
 /// Transport features of the rings.
 const RING_FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
+
+/// Features of the transport that a front-end may name without having been offered them, and that
+/// change nothing here: QEMU passes on all that its driver has accepted, and resets a ring with the
+/// same requests as it stops it.
+const TRANSPORT_FEATURES: u64 = 1 << VIRTIO_F_RING_RESET;
 
 /// Batches of chains that are handled before the event loop looks at the other sources again, and
 /// how long that may take: a driver's largest copies take long, and there can be a ring full of them.
@@ -352,7 +358,9 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn set_features(&mut self, features: u64) -> VhostUserResult<()> {
-        if features & !self.get_features()? != 0 {
+        let unknown = features & !(self.get_features()? | TRANSPORT_FEATURES);
+        if unknown != 0 {
+            log::warn!("the front-end accepts what was not offered: {}", Features(unknown));
             return Err(VhostUserError::InvalidParam);
         }
         self.acked_features = features;

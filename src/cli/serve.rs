@@ -54,6 +54,7 @@ pub fn serve(
     let adapter_options = adapter::Options {
         name: options.name.clone(),
         modes: options.modes(),
+        program: options.backend_quirks.program(),
         backend: options.backend().context("cannot find the program's own file in /proc")?,
         restarts: RestartPolicy::default(),
         keep: keep.map_or(Duration::ZERO, KeepOptions::time),

@@ -3,6 +3,9 @@
  * card_client CARD show COLOUR [RATE]	shows one colour (RRGGBB) on the first
  *	connector, with a page flip RATE times per second, until its standard
  *	input ends. Prints "shown" when the first picture is there.
+ * card_client CARD cursor COLOUR X Y	shows 202020 and on it a 64x64 cursor of
+ *	one colour. A line "X Y" of its standard input moves the cursor, "hide"
+ *	hides it; each is answered with the same line. It ends with its input.
  * card_client CARD buffers COUNT WIDTH HEIGHT	makes dumb buffers, writes every
  *	pixel of each, reads all of them again when the last one is there, and
  *	prints how many there are. Fewer than COUNT are no failure.
@@ -22,6 +25,7 @@
 #include <xf86drmMode.h>
 
 #define FLIP_TIMEOUT_MS 60000
+#define CURSOR_SIZE 64
 
 struct buffer {
 	uint32_t handle, fb, pitch;
@@ -142,6 +146,45 @@ static int show(int card, uint32_t colour, int rate)
 	return 0;
 }
 
+static int show_cursor(int card, uint32_t colour, int x, int y)
+{
+	struct buffer screen = { 0 }, cursor = { 0 };
+	struct output output;
+	char line[64];
+
+	if (find_output(card, &output))
+		return failed("no output");
+	if (make_buffer(card, output.mode.hdisplay, output.mode.vdisplay,
+			&screen) ||
+	    drmModeAddFB(card, output.mode.hdisplay, output.mode.vdisplay, 24,
+			 32, screen.pitch, screen.handle, &screen.fb) ||
+	    make_buffer(card, CURSOR_SIZE, CURSOR_SIZE, &cursor))
+		return failed("no buffer");
+	fill(&screen, 0x202020);
+	fill(&cursor, 0xff000000 | colour);
+	if (drmModeSetCrtc(card, output.crtc, screen.fb, 0, 0,
+			   &output.connector, 1, &output.mode))
+		return failed("cannot set the mode");
+	if (drmModeSetCursor(card, output.crtc, cursor.handle, CURSOR_SIZE,
+			     CURSOR_SIZE) ||
+	    drmModeMoveCursor(card, output.crtc, x, y))
+		return failed("no cursor");
+	puts("shown");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		if (!strcmp(line, "hide\n")) {
+			if (drmModeSetCursor(card, output.crtc, 0, 0, 0))
+				return failed("cannot hide the cursor");
+		} else if (sscanf(line, "%d %d", &x, &y) != 2 ||
+			   drmModeMoveCursor(card, output.crtc, x, y)) {
+			return failed("cannot move the cursor");
+		}
+		fputs(line, stdout);
+		fflush(stdout);
+	}
+	return 0;
+}
+
 static int make_buffers(int card, unsigned int count, uint32_t width,
 			uint32_t height)
 {
@@ -172,7 +215,7 @@ int main(int argc, char **argv)
 	int card;
 
 	if (argc < 4) {
-		fprintf(stderr, "usage: card_client CARD show|buffers ...\n");
+		fprintf(stderr, "usage: card_client CARD show|cursor|buffers ...\n");
 		return 2;
 	}
 	card = open(argv[1], O_RDWR | O_CLOEXEC);
@@ -181,10 +224,13 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[2], "show"))
 		return show(card, (uint32_t)strtoul(argv[3], NULL, 16),
 			    argc > 4 ? atoi(argv[4]) : 0);
+	if (!strcmp(argv[2], "cursor") && argc == 6)
+		return show_cursor(card, (uint32_t)strtoul(argv[3], NULL, 16),
+				   atoi(argv[4]), atoi(argv[5]));
 	if (!strcmp(argv[2], "buffers") && argc == 6)
 		return make_buffers(card, (unsigned int)atoi(argv[3]),
 				    (uint32_t)atoi(argv[4]),
 				    (uint32_t)atoi(argv[5]));
-	fprintf(stderr, "usage: card_client CARD show|buffers ...\n");
+	fprintf(stderr, "usage: card_client CARD show|cursor|buffers ...\n");
 	return 2;
 }

@@ -82,6 +82,7 @@ impl Device {
             restarts,
             keep: Duration::ZERO,
             limits: DeviceLimits::default(),
+            program: None,
             cgroup: None,
         }
     }

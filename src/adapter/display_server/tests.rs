@@ -38,13 +38,18 @@ struct Backdoor {
 
 impl Backdoor {
     fn open() -> Self {
+        Self::open_as(|_| {})
+    }
+
+    fn open_as(change: impl FnOnce(&mut DisplayServer)) -> Self {
         let (presenter, display) =
             Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
         let window = memfd("driver", WINDOW, SealFlags::SHRINK);
         let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let modes = Modes::new(vec!["64x48".parse().unwrap()]);
-        let server = DisplayServer::new(theirs, display.clone(), memory, modes).unwrap();
+        let mut server = DisplayServer::new(theirs, display.clone(), memory, modes).unwrap();
+        change(&mut server);
         let server = std::thread::spawn(|| server.run());
         Self { channel: Channel::new(ours), display, server, _presenter: presenter }
     }
@@ -224,6 +229,18 @@ fn questions_get_answers_of_the_right_size() {
     let off = MemoryScanout { scanout_id: 3, ..memory_scanout(0, 0, 0) };
     backdoor.send(request::MEMORY_SCANOUT, off.as_bytes(), &[]);
     backdoor.reply(request::MEMORY_SCANOUT, 0);
+    backdoor.close().unwrap();
+}
+
+#[test]
+fn an_edid_can_have_all_the_bytes_there_are() {
+    let backdoor = Backdoor::open_as(DisplayServer::answer_whole_edids);
+    backdoor.send(request::GET_EDID, 0_u32.to_ne_bytes(), &[]);
+    let edid = RespEdid::read_from_bytes(&backdoor.reply(request::GET_EDID, 1056)).unwrap();
+    assert_eq!(edid.size.get(), 1024);
+    assert_eq!(edid.edid[..8], [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
+    // One block and no extension.
+    assert_eq!((edid.edid[126], &edid.edid[128..]), (0, &[0; 896][..]));
     backdoor.close().unwrap();
 }
 
