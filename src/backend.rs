@@ -16,6 +16,7 @@ mod connection;
 mod device;
 mod display;
 mod event_loop;
+mod fences;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod held;
@@ -27,14 +28,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::gpu;
+use crate::gpu::{self, Renderer};
+use crate::one_line;
 
 pub use connection::ConnectionError;
 pub use event_loop::EventLoopError;
+use fences::Signals;
 
 /// Where the front-end is.
 #[derive(Debug)]
@@ -66,6 +70,9 @@ pub enum BackendError {
     /// Nobody could be accepted.
     #[error("cannot accept a front-end")]
     Accept(#[source] io::Error),
+    /// There is no renderer.
+    #[error(transparent)]
+    Renderer(#[from] gpu::StartError),
     /// The event loop ended.
     #[error(transparent)]
     Loop(#[from] EventLoopError),
@@ -91,9 +98,45 @@ pub fn connect(socket: Socket, stop: &OwnedFd) -> Result<Option<UnixStream>, Bac
     }
 }
 
-/// Serves the front-end behind `stream` until it hangs up or `stop` becomes readable.
-pub fn serve(stream: UnixStream, limits: gpu::Limits, stop: &OwnedFd) -> Result<(), BackendError> {
-    Ok(event_loop::serve(stream, limits, stop)?)
+/// What renders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendering {
+    /// Nothing but copying.
+    TwoD,
+    /// OpenGL.
+    Virgl {
+        /// On this GPU; else on the one that EGL chooses, or in software.
+        render_node: Option<PathBuf>,
+        /// Do without where OpenGL cannot be started.
+        or_2d: bool,
+    },
+}
+
+/// Serves the front-end behind `stream` until it hangs up or `stop` becomes readable. With OpenGL only
+/// once per process.
+pub fn serve(
+    stream: UnixStream,
+    rendering: &Rendering,
+    limits: gpu::Limits,
+    stop: &OwnedFd,
+) -> Result<(), BackendError> {
+    let signals = Signals::new().map_err(EventLoopError::Io)?;
+    let renderer = start_renderer(rendering, &signals)?;
+    Ok(event_loop::serve(stream, renderer, signals, limits, stop)?)
+}
+
+fn start_renderer(
+    rendering: &Rendering,
+    signals: &Arc<Signals>,
+) -> Result<Renderer, gpu::StartError> {
+    let Rendering::Virgl { render_node, or_2d } = rendering else { return Ok(Renderer::TwoD) };
+    match Renderer::start_virgl(render_node.as_deref(), &signals.handler()) {
+        Err(error) if *or_2d => {
+            log::warn!("2D only: {}", one_line(&error));
+            Ok(Renderer::TwoD)
+        }
+        other => other,
+    }
 }
 
 fn accept(path: &PathBuf, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {

@@ -8,6 +8,7 @@ mod keep;
 mod keeper;
 mod limits;
 mod output;
+mod render;
 mod run;
 mod sandbox;
 mod serve;
@@ -33,6 +34,7 @@ use virtio_loopback_gpu::limits::LimitKey;
 use virtio_loopback_gpu::one_line;
 
 use self::limits::LimitOptions;
+use self::render::RenderOptions;
 use self::sandbox::SandboxOptions;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
@@ -187,14 +189,13 @@ struct DeviceOptions {
     #[arg(long, value_enum)]
     display: Option<DisplayChoice>,
     /// Use the GPU backend that listens on this socket instead of starting one.
-    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["sandbox", "user"])]
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["render", "render_node", "sandbox", "user"])]
     backend: Option<PathBuf>,
     /// Treat the GPU backend behind --backend as this program; by default it is found out.
     #[arg(long, value_enum, value_name = "PROGRAM", default_value = "auto", requires = "backend")]
     backend_quirks: BackendQuirks,
-    /// What the started GPU backend renders.
-    #[arg(long, value_enum, default_value = "2d", conflicts_with = "backend")]
-    render: Render,
+    #[command(flatten)]
+    render: RenderOptions,
     #[command(flatten)]
     sandbox: SandboxOptions,
     #[command(flatten)]
@@ -236,13 +237,6 @@ impl BackendQuirks {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Render {
-    /// Scanouts, cursors and blobs, without 3D.
-    #[value(name = "2d")]
-    TwoD,
-}
-
 fn name(text: &str) -> Result<String, String> {
     if control::is_valid_name(text) && !text.starts_with('-') {
         Ok(text.to_owned())
@@ -258,9 +252,9 @@ impl DeviceOptions {
     fn summary(&self, nodes: &[PathBuf]) -> String {
         let mut parts: Vec<_> = nodes.iter().map(|node| node.display().to_string()).collect();
         parts.extend(self.scanouts.iter().map(ToString::to_string));
-        parts.push(match (&self.backend, self.render) {
-            (Some(socket), _) => format!("backend {}", socket.display()),
-            (None, Render::TwoD) => "renderer 2d".to_owned(),
+        parts.push(match &self.backend {
+            Some(socket) => format!("backend {}", socket.display()),
+            None => format!("renderer {}", self.render.render()),
         });
         format!("{}: {}", self.name, parts.join(", "))
     }
@@ -273,8 +267,7 @@ impl DeviceOptions {
         if let Some(path) = &self.backend {
             return Ok(BackendChoice::Socket(path.clone()));
         }
-        let Render::TwoD = self.render;
-        let mut arguments = vec!["--render".into(), "2d".into()];
+        let mut arguments = self.render.arguments();
         arguments.extend(self.sandbox.arguments());
         arguments.extend(self.limits.limits().backend_arguments());
         arguments.extend(verbosity());

@@ -32,6 +32,7 @@ mod signals;
 mod test_device;
 #[cfg(test)]
 mod tests;
+pub mod three_d;
 mod transport;
 mod virtio;
 

@@ -36,7 +36,7 @@
 //! # Pacing
 //!
 //! A flush is passed to [`Display::flush`]; the caller gives its chain back when the display has
-//! latched it, and with it the fenced ones that come after ([`Completion::fenced`]).
+//! latched it, and with it the fenced ones that come after ([`Completion::fence`]).
 #![cfg_attr(
     not(any(test, fuzzing)),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -48,6 +48,7 @@ mod control;
 mod counters;
 mod cursor;
 mod display;
+mod engine;
 mod error;
 mod limits;
 mod memfd;
@@ -62,10 +63,13 @@ mod state;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod three_d;
 pub mod wire;
 
 pub use counters::{Counter, Counters, QueueCounter};
 pub use display::{CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError};
+pub use engine::{MemoryKeeper, Signal, SignalHandler, StartError, Timeline};
+pub use error::EngineError;
 pub use limits::{LimitKind, Limits};
 pub use pixels::to_xrgb;
 pub use rect::Rect;
@@ -97,6 +101,12 @@ pub struct Gpu {
     buffers: Buffers,
     /// The command may have been executed before the device was restored.
     repeating: bool,
+    /// What the driver's memory is mapped in.
+    memory: Option<MemoryKeeper>,
+    /// The command has given the GPU something to do.
+    has_work: bool,
+    /// The command has destroyed this context.
+    destroyed: Option<u32>,
 }
 
 /// What became of a chain.
@@ -104,10 +114,22 @@ pub struct Gpu {
 pub struct Completion {
     /// Bytes written to the chain, for its used element.
     pub written: u32,
-    /// Whether the driver waits for its fence.
-    pub fenced: bool,
+    /// What the driver waits for.
+    pub fence: Option<Fence>,
+    /// The context whose timelines have ended with this command.
+    pub destroyed: Option<u32>,
     /// The response, if it is a bare header and the command is not to be executed twice.
     pub answer: Option<RespType>,
+}
+
+/// The fence of a command. It signals when the chain is given back, and with it all those of the
+/// same timeline that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// Where it is in order.
+    pub timeline: Timeline,
+    /// What the GPU has to reach before: see [`Signal`]. `None`: nothing.
+    pub work: Option<u64>,
 }
 
 /// A command that succeeded.
@@ -134,7 +156,15 @@ impl Gpu {
             cursors: Cursors::default(),
             buffers: Buffers::default(),
             repeating: false,
+            memory: None,
+            has_work: false,
+            destroyed: None,
         }
+    }
+
+    /// The driver's memory from now on. 3D resources keep what they point to.
+    pub fn set_memory(&mut self, memory: MemoryKeeper) {
+        self.memory = Some(memory);
     }
 
     /// Mask of the device feature bits offered. Transport features are the caller's.
@@ -146,7 +176,7 @@ impl Gpu {
     pub fn config(&self) -> Config {
         Config {
             num_scanouts: self.resources.limits().scanouts.into(),
-            num_capsets: self.renderer.capsets().into(),
+            num_capsets: (self.renderer.capsets().len() as u32).into(),
             ..Config::default()
         }
     }
@@ -243,6 +273,7 @@ impl Gpu {
     pub fn reset(&mut self, display: &mut dyn Display) {
         self.turn_off(display, |_| true);
         self.cursors.hide_all(display);
+        self.reset_3d();
         self.resources.clear();
     }
 
@@ -270,7 +301,9 @@ impl Gpu {
                     self.resources.counts.refuse(kind);
                 }
                 self.resources.publish();
-                complete(&request, result)
+                let fence = request.is_fenced().then(|| self.fence(&request));
+                let destroyed = self.destroyed.take();
+                complete(&request, result, fence, destroyed)
             }
             Err(broken) => {
                 log::debug!("a chain is given back unread: {broken}");
@@ -279,6 +312,22 @@ impl Gpu {
         };
         self.buffers = buffers;
         completion
+    }
+
+    /// What has to happen before a fenced request is given back.
+    fn fence<M: GuestMemory>(&mut self, request: &Request<'_, M>) -> Fence {
+        let timeline = three_d::timeline_of(request.header());
+        let mut work = None;
+        if mem::take(&mut self.has_work)
+            && let Some(three_d) = self.renderer.three_d()
+        {
+            match three_d.engine.create_fence(timeline) {
+                Ok(number) => work = Some(number),
+                // Better early than never.
+                Err(error) => log::warn!("a fence signals at once: {error}"),
+            }
+        }
+        Fence { timeline, work }
     }
 
     /// Turns off all scanouts for which `which` holds.
@@ -301,10 +350,16 @@ impl Gpu {
 }
 
 /// Writes the response unless the command did.
-fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> Completion {
-    let fenced = request.is_fenced();
+fn complete<M: GuestMemory>(
+    request: &Request<'_, M>,
+    result: CommandResult,
+    fence: Option<Fence>,
+    destroyed: Option<u32>,
+) -> Completion {
     let type_ = match result {
-        Ok(Outcome::Answered(written)) => return Completion { written, fenced, answer: None },
+        Ok(Outcome::Answered(written)) => {
+            return Completion { written, fence, destroyed, answer: None };
+        }
         Ok(Outcome::Done) => RespType::OkNodata,
         Ok(Outcome::As(type_)) => type_,
         Err(error) => {
@@ -316,5 +371,5 @@ fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> 
     let written = request.respond(&request.reply(type_)).unwrap_or(0);
     // A flush changes nothing, and its frame has to be shown by whoever answers it.
     let flush = request.header().type_.get() == Command::ResourceFlush as u32;
-    Completion { written, fenced, answer: (!flush).then_some(type_) }
+    Completion { written, fence, destroyed, answer: (!flush).then_some(type_) }
 }

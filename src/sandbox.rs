@@ -8,6 +8,10 @@
 //! Several layers refuse most things: the user, Landlock, seccomp. A kernel that lacks one is
 //! tolerated (not by [`Mode::Strict`]); a layer that fails on a kernel that has it is an error.
 //!
+//! OpenGL makes the walls lower: its libraries are found, loaded and started behind them, so that all
+//! of their threads are. What they can read is the system's programs and data, not users'; what they
+//! can write is the GPU. They can make code, which a process that was taken over can, too.
+//!
 //! There are no user namespaces: a process without root cannot count on them, for many systems
 //! forbid them; making one opens much of the kernel to the process that is to be confined; and what
 //! they would add, an empty file system and network, is refused by the other layers already.
@@ -18,6 +22,7 @@
 )]
 
 mod file_access;
+mod open_gl;
 mod privileges;
 mod process;
 mod status;
@@ -29,6 +34,7 @@ mod user;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 pub use privileges::{limit_adapter, limit_keeper};
 pub use process::close_inherited;
@@ -57,13 +63,28 @@ impl fmt::Display for Mode {
     }
 }
 
+/// What the process has to do that is confined.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Needs {
+    /// Copy pixels.
+    #[default]
+    TwoD,
+    /// Start OpenGL, and use it: libraries and what they read, threads, code made at run time, a GPU.
+    OpenGl {
+        /// The only GPU it may use; `None`: whichever there is.
+        render_node: Option<PathBuf>,
+    },
+}
+
 /// How to confine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Whether to.
     pub mode: Mode,
     /// Who root becomes. Other users stay who they are.
     pub user: User,
+    /// What has to be possible still.
+    pub needs: Needs,
 }
 
 /// A layer that cannot be had here.
@@ -143,11 +164,12 @@ pub fn enter(settings: &Settings) -> Result<Vec<Lacking>, SandboxError> {
     process::prepare();
     process::let_go().map_err(failed("leaving the directory and the terminal"))?;
     let user = privileges::drop_all(settings.user, &mut lacking)?;
-    process::limit().map_err(failed("limiting the process"))?;
+    let threads = settings.needs != Needs::TwoD;
+    process::limit(threads).map_err(failed("limiting the process"))?;
     // After the user has changed, which unsets it.
     parent.end_with_it()?;
-    let landlock = file_access::forbid(&mut lacking)?;
-    system_calls::restrict(&mut lacking)?;
+    let landlock = file_access::forbid(&settings.needs, &mut lacking)?;
+    system_calls::restrict(&settings.needs, &mut lacking)?;
     lacking.tell();
     log::info!(
         "sandbox: {}, no new privileges, {}{}",

@@ -106,7 +106,7 @@ impl Hostile {
         }];
         let rect = Rect { x: 0, y: 0, width: 64, height: 48 };
         match kind {
-            BufferKind::Classic => {
+            BufferKind::Classic | BufferKind::Texture => {
                 gpu.create_2d(id, spec.format, 64, 48).unwrap();
                 gpu.attach_backing(id, &entries).unwrap();
                 gpu.transfer_to_host_2d(id, rect, 0).unwrap();

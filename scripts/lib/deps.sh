@@ -5,6 +5,10 @@
 # shellcheck disable=SC2034
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
 
+# For the feature "virgl" besides; virglrenderer 1.0 or later, so not on Debian 12.
+# shellcheck disable=SC2034
+VIRGL_BUILD_PACKAGES=(libvirglrenderer-dev libegl-mesa0 libgl1-mesa-dri libgles2)
+
 # What its tests need besides: an X server, GL in software, and somebody who reads EDIDs.
 # shellcheck disable=SC2034
 TEST_PACKAGES=(xvfb libgl1-mesa-dri edid-decode)

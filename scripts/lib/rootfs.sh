@@ -11,8 +11,8 @@ ROOTFS_PACKAGES=(
     busybox-static iproute2 kmod procps psmisc python3-minimal strace systemd udev util-linux
     # clients of the card
     drm-info kmscube libdrm-tests seatd weston
-    # software GL
-    libegl1 libgbm1 libgl1-mesa-dri libgles2
+    # GL in software and by virgl, what renders that, and programs that draw with it
+    glmark2-es2-drm libegl1 libgbm1 libgl1-mesa-dri libgles2 libvirglrenderer1 mesa-utils-bin
     # where the adapter's window is shown, and its screenshots
     imagemagick libsdl2-2.0-0 x11-apps x11-utils xauth xvfb
     # to build small test programs

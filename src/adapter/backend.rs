@@ -66,7 +66,12 @@ impl Backend {
             (BackendChoice::Socket(_), None) => BackendProgram::behind(&stream),
         };
         let socket = stream.try_clone()?;
-        let front_end = match FrontEnd::connect(stream, stop.try_clone()?) {
+        let stop = stop.try_clone()?;
+        let connected = match process.id() {
+            Some(_) => FrontEnd::connect_started(stream, stop),
+            None => FrontEnd::connect(stream, stop),
+        };
+        let front_end = match connected {
             Ok(front_end) => front_end,
             Err(error) if error.is_interrupted() => return Err(AdapterError::Stopped),
             // A child that lives has done something else wrong.

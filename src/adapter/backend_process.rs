@@ -1,5 +1,6 @@
 //! The GPU backend: our own as a child process, or somebody else's behind a socket.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -83,10 +84,17 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a child whose connection is lost may take to end by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a child finds of the adapter's environment, where people keep secrets: how to log, and where
-/// its libraries are.
+/// What a child finds of the adapter's environment, where people keep secrets: how to log, where
+/// its libraries are, and what is set for OpenGL.
 const KEPT_VARIABLES: [&str; 4] =
     ["RUST_LOG", "RUST_LOG_STYLE", "RUST_BACKTRACE", "LD_LIBRARY_PATH"];
+const KEPT_PREFIXES: [&str; 8] =
+    ["MESA_", "LIBGL_", "GALLIUM_", "LP_", "EGL_", "__EGL_", "VREND_", "VIRGL_"];
+
+fn is_kept(name: &OsStr) -> bool {
+    KEPT_VARIABLES.iter().any(|kept| name == *kept)
+        || KEPT_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
 
 /// A GPU backend and the connection to it. Dropping it ends a child.
 #[derive(Debug)]
@@ -177,9 +185,7 @@ fn spawn(
     // is where the adapter may have promised something to somebody.
     command.args(["backend", "--fd", "0"]).args(arguments).stdin(OwnedFd::from(theirs));
     command.stdout(Stdio::null());
-    command.env_clear().envs(
-        std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept)),
-    );
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
     sys::prepare(&mut command, cgroup.map(Cgroup::procs));
     // A signal for the terminal's foreground group is for the adapter, which ends the child.
     command.process_group(0);

@@ -100,7 +100,18 @@ impl FrontEnd {
     /// Agrees on features with the backend behind `stream`. No answer is waited for while `stop` is
     /// readable.
     pub fn connect(stream: UnixStream, stop: OwnedFd) -> Result<Self, FrontEndError> {
+        Self::agree(Requests::new(stream, stop))
+    }
+
+    /// As [`Self::connect`], with a backend that was just started. It may have OpenGL to start before it
+    /// answers.
+    pub fn connect_started(stream: UnixStream, stop: OwnedFd) -> Result<Self, FrontEndError> {
         let mut requests = Requests::new(stream, stop);
+        requests.begin_start();
+        Self::agree(requests)
+    }
+
+    fn agree(mut requests: Requests) -> Result<Self, FrontEndError> {
         requests.tell(Request::SetOwner, &[0_u8; 0], &[]).map_err(failed("SET_OWNER"))?;
         let offered: u64 =
             requests.ask(Request::GetFeatures, &[0_u8; 0]).map_err(failed("GET_FEATURES"))?;

@@ -21,6 +21,9 @@ pub use crate::vhost_user::{RestoreMemory, RingState};
 /// How long the backend may take with all the requests of one step: to agree, to start, to stop.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// As [`STEP_TIMEOUT`], for one that has just been started.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Request numbers of the front-end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -156,6 +159,11 @@ impl Requests {
     /// The requests from here on belong to a new step, with a time limit of its own.
     pub fn begin_step(&mut self) {
         self.deadline = Instant::now() + STEP_TIMEOUT;
+    }
+
+    /// As [`Requests::begin_step`], for the first step of a backend that was just started.
+    pub fn begin_start(&mut self) {
+        self.deadline = Instant::now() + START_TIMEOUT;
     }
 
     /// Asks something without waiting for the answer.

@@ -25,12 +25,13 @@ use virtio_queue::QueueT;
 use zerocopy::IntoBytes;
 
 use super::display::DisplayClient;
+use super::fences::Signals;
 use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::vring::{BATCH, Vring};
 use crate::features::Features;
-use crate::gpu::{self, Gpu, Renderer, StateFile, wire};
+use crate::gpu::{self, Gpu, MemoryKeeper, Renderer, StateFile, wire};
 use crate::one_line;
 
 /// How long a flush waits for the display. The kernel's driver waits for 50 ms at most, and fuzzing for
@@ -55,6 +56,8 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Device {
     gpu: Gpu,
+    /// What the GPU has done.
+    signals: Arc<Signals>,
     display: DisplayClient,
     memory: Arc<Memory>,
     vrings: [Vring; wire::QUEUE_COUNT],
@@ -77,9 +80,15 @@ struct Left {
 
 impl Device {
     /// A device nobody has set up yet. It adds its kick eventfds and display socket to `poll`.
-    pub fn new(limits: gpu::Limits, poll: Arc<Poll>) -> Result<Self, virtio_queue::Error> {
+    pub fn new(
+        limits: gpu::Limits,
+        renderer: Renderer,
+        signals: Arc<Signals>,
+        poll: Arc<Poll>,
+    ) -> Result<Self, virtio_queue::Error> {
         Ok(Self {
-            gpu: Gpu::new(limits.clone(), Renderer::TwoD),
+            gpu: Gpu::new(limits.clone(), renderer),
+            signals,
             display: DisplayClient::new(Arc::clone(&poll)),
             memory: Arc::default(),
             vrings: [Vring::new()?, Vring::new()?],
@@ -185,6 +194,7 @@ impl Device {
         let held = if index == wire::CONTROL_QUEUE { self.held.len() } else { 0 };
         let outstanding = u32::from(vring.seen) + held as u32;
         let mut handled = 0;
+        let mut ended = Vec::new();
         for chain in chains.into_iter().flatten() {
             let late = handled > 0 && coarse_now().saturating_sub(start) >= TURN;
             let full = index == wire::CONTROL_QUEUE && self.display.is_full();
@@ -202,25 +212,28 @@ impl Device {
             };
             let written = completion.written;
             let updates = self.display.take_updates();
-            // A fence signals those before it, too, so it waits for theirs.
-            let waits = updates > 0 || completion.fenced && !self.held.is_empty();
-            if waits && index == wire::CONTROL_QUEUE {
-                if self.held.is_empty() {
+            let fence = completion.fence;
+            if index == wire::CONTROL_QUEUE && self.held.waits(updates, fence) {
+                if !self.held.awaits_display() {
                     self.heard = Instant::now();
                 }
                 self.gpu.hold_back(head, &completion);
-                self.held.hold(head, written, updates);
+                self.held.hold(HeldChain { head, written, updates, fence });
             } else {
                 if again && index == wire::CONTROL_QUEUE {
                     self.gpu.give_back(head);
                 }
                 vring.add_used(memory, head, written);
             }
+            if let Some(context) = completion.destroyed {
+                ended.extend(self.held.context_ended(context));
+            }
             handled += 1;
         }
         if taken > 0 {
             self.gpu.served(index, vring.queue.next_avail(), outstanding);
         }
+        self.return_chains(ended);
         handled
     }
 
@@ -228,7 +241,7 @@ impl Device {
     /// another answer was awaited, or it is gone.
     #[must_use]
     pub fn has_answers(&self) -> bool {
-        !self.held.is_empty() && (self.display.has_latched() || !self.display.is_connected())
+        self.held.awaits_display() && (self.display.has_latched() || !self.display.is_connected())
     }
 
     /// Returns the chains whose flush the display has latched. `readable`: the display has sent
@@ -247,6 +260,14 @@ impl Device {
         self.recover_display();
     }
 
+    /// Returns the chains whose fence the GPU has reached.
+    pub fn collect_signals(&mut self) {
+        let signals = self.signals.take();
+        let done: Vec<_> =
+            signals.into_iter().flat_map(|signal| self.held.signalled(signal)).collect();
+        self.return_chains(done);
+    }
+
     /// Shows everything again on a display that hung and does no more.
     fn recover_display(&mut self) {
         if self.display.recover() {
@@ -259,7 +280,7 @@ impl Device {
     /// Whether the display is waited for: by chains, or by the control queue, even when those that it
     /// owes its answers for went back with the end of their ring.
     fn waits_for_display(&self) -> bool {
-        !self.held.is_empty() || self.display.is_full()
+        self.held.awaits_display() || self.display.is_full()
     }
 
     /// How long to wait for the display before the driver goes on without it.
@@ -276,7 +297,7 @@ impl Device {
             return false;
         }
         self.display.stall();
-        let chains = self.held.release();
+        let chains = self.held.give_up_on_display();
         self.return_chains(chains);
         true
     }
@@ -381,6 +402,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     ) -> VhostUserResult<Option<Vec<VhostUserMemoryRegionBase>>> {
         self.memory = Arc::new(Memory::map(table, files)?);
         self.display.set_memory(Arc::clone(&self.memory));
+        self.gpu.set_memory(MemoryKeeper::new(Arc::clone(&self.memory) as _));
         self.restore();
         Ok(None)
     }

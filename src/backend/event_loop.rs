@@ -10,8 +10,9 @@ use rustix::event::epoll::Event;
 
 use super::connection::{Connection, ConnectionError, Message};
 use super::device::Device;
+use super::fences::Signals;
 use super::poll::{Poll, Source, Trigger};
-use crate::gpu::{self, wire};
+use crate::gpu::{self, Renderer, wire};
 use crate::sync::lock;
 
 /// Why the loop ended.
@@ -31,10 +32,12 @@ pub enum EventLoopError {
 /// Serves the front-end behind `stream` until it hangs up or `stop` is readable.
 pub fn serve(
     stream: UnixStream,
+    renderer: Renderer,
+    signals: Arc<Signals>,
     limits: gpu::Limits,
     stop: &OwnedFd,
 ) -> Result<(), EventLoopError> {
-    let mut server = Server::new(stream, limits, stop)?;
+    let mut server = Server::new(stream, renderer, signals, limits, stop)?;
     match server.run() {
         Err(EventLoopError::Connection(ConnectionError::Closed)) => Ok(()),
         other => other,
@@ -54,11 +57,15 @@ impl Server {
     /// A loop that has served nothing yet.
     pub(super) fn new(
         stream: UnixStream,
+        renderer: Renderer,
+        signals: Arc<Signals>,
         limits: gpu::Limits,
         stop: &OwnedFd,
     ) -> Result<Self, EventLoopError> {
         let poll = Arc::new(Poll::new()?);
-        let device = Device::new(limits, Arc::clone(&poll)).map_err(EventLoopError::Queues)?;
+        poll.add(signals.as_fd(), Source::Fences, Trigger::Edge)?;
+        let device = Device::new(limits, renderer, signals, Arc::clone(&poll));
+        let device = device.map_err(EventLoopError::Queues)?;
         let device = Arc::new(Mutex::new(device));
         let connection = Connection::new(stream, Arc::clone(&device))?;
         poll.add(stop.as_fd(), Source::Stop, Trigger::Level)?;
@@ -96,6 +103,11 @@ impl Server {
                 // again.
                 Source::Display if asked => {}
                 Source::Display => self.serve_display(),
+                Source::Fences => {
+                    self.device().collect_signals();
+                    // A queue whose entries all waited may go on.
+                    self.mark_busy(wire::CONTROL_QUEUE);
+                }
                 Source::Queue(index) => self.mark_busy(index),
             }
         }

@@ -1,16 +1,21 @@
-//! Chains of the control queue that go back to the driver when the display has latched their flush.
+//! Chains of the control queue that are executed and go back to the driver later: when the display
+//! has latched their flush, or when the GPU has done what their fence stands for.
 
 use std::collections::VecDeque;
 
-/// A chain that is done but for its flush.
+use crate::gpu::{Fence, Signal, Timeline};
+
+/// A chain that is done but for its flush or its fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldChain {
     /// Its first descriptor.
     pub head: u16,
     /// Bytes written to it.
     pub written: u32,
-    /// Updates the display has not answered yet. 0: it waits for the chains before it.
-    updates: usize,
+    /// Updates the display has not answered yet.
+    pub updates: usize,
+    /// Its fence, which signals those before it in its timeline, too, and so waits for theirs.
+    pub fence: Option<Fence>,
 }
 
 /// Held chains, the oldest first. The display answers updates in the order they were sent in.
@@ -22,9 +27,16 @@ pub struct HeldChains {
 }
 
 impl HeldChains {
-    /// Holds a chain until `updates` more updates are answered, and those of the chains before it.
-    pub fn hold(&mut self, head: u16, written: u32, updates: usize) {
-        self.chains.push_back(HeldChain { head, written, updates });
+    /// Whether a chain that is executed now goes back later.
+    #[must_use]
+    pub fn waits(&self, updates: usize, fence: Option<Fence>) -> bool {
+        let behind = |fence: Fence| fence.work.is_some() || self.has(fence.timeline);
+        updates > 0 || fence.is_some_and(behind)
+    }
+
+    /// Holds a chain.
+    pub fn hold(&mut self, chain: HeldChain) {
+        self.chains.push_back(chain);
     }
 
     /// Chains that are held.
@@ -33,22 +45,70 @@ impl HeldChains {
         self.chains.len()
     }
 
-    /// Whether no chain is held.
+    /// Whether the display has to answer before some chain goes back.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.chains.is_empty()
+    pub fn awaits_display(&self) -> bool {
+        self.chains.iter().any(|chain| chain.updates > 0)
+    }
+
+    fn has(&self, timeline: Timeline) -> bool {
+        self.fences().any(|fence| fence.timeline == timeline)
+    }
+
+    fn fences(&self) -> impl Iterator<Item = &Fence> {
+        self.chains.iter().filter_map(|chain| chain.fence.as_ref())
     }
 
     /// An update was answered. Gives the chains that waited for nothing else.
-    pub fn answered(&mut self) -> impl Iterator<Item = HeldChain> {
-        let mut done = 0;
+    pub fn answered(&mut self) -> Vec<HeldChain> {
         if self.orphans > 0 {
             self.orphans -= 1;
-        } else if let Some(oldest) = self.chains.front_mut() {
-            oldest.updates = oldest.updates.saturating_sub(1);
-            done = self.chains.iter().take_while(|chain| chain.updates == 0).count();
+            return Vec::new();
         }
-        self.chains.drain(..done)
+        if let Some(oldest) = self.chains.iter_mut().find(|chain| chain.updates > 0) {
+            oldest.updates -= 1;
+        }
+        self.take_done()
+    }
+
+    /// A timeline has come so far. Gives the chains that waited for nothing else.
+    pub fn signalled(&mut self, signal: Signal) -> Vec<HeldChain> {
+        for fence in self.chains.iter_mut().filter_map(|chain| chain.fence.as_mut()) {
+            if fence.timeline == signal.timeline && fence.work.is_some_and(|at| at <= signal.work) {
+                fence.work = None;
+            }
+        }
+        self.take_done()
+    }
+
+    /// A context is gone, and nothing is to be expected of its timelines. Gives the chains that waited
+    /// for nothing else.
+    pub fn context_ended(&mut self, ended: u32) -> Vec<HeldChain> {
+        for fence in self.chains.iter_mut().filter_map(|chain| chain.fence.as_mut()) {
+            if matches!(fence.timeline, Timeline::Ring { context, .. } if context == ended) {
+                fence.work = None;
+            }
+        }
+        self.take_done()
+    }
+
+    /// Takes the chains that wait for nothing, and for none before them in their timeline.
+    fn take_done(&mut self) -> Vec<HeldChain> {
+        let mut done = Vec::new();
+        let mut waiting: Vec<Timeline> = Vec::new();
+        self.chains.retain(|chain| {
+            let ready = chain.updates == 0
+                && chain
+                    .fence
+                    .is_none_or(|fence| fence.work.is_none() && !waiting.contains(&fence.timeline));
+            match chain.fence {
+                _ if ready => done.push(*chain),
+                Some(fence) if !waiting.contains(&fence.timeline) => waiting.push(fence.timeline),
+                _ => {}
+            }
+            !ready
+        });
+        done
     }
 
     /// Lets go of all chains. The display's answers are still to come, and belong to none.
@@ -57,15 +117,24 @@ impl HeldChains {
         std::mem::take(&mut self.chains)
     }
 
-    /// So many more answers will come that belong to no chain; no chain is held.
+    /// Waits for the display no longer. Its answers are still to come, and belong to no chain. Gives the
+    /// chains that waited for nothing else.
+    pub fn give_up_on_display(&mut self) -> Vec<HeldChain> {
+        let updates = self.chains.iter_mut().map(|chain| std::mem::take(&mut chain.updates)).sum();
+        self.expect_orphans(updates);
+        self.take_done()
+    }
+
+    /// So many more answers will come that belong to no chain; no chain waits for one.
     pub fn expect_orphans(&mut self, answers: usize) {
         self.orphans += answers;
     }
 
-    /// Lets go of all chains of a display that will not answer.
-    pub fn abandon(&mut self) -> VecDeque<HeldChain> {
+    /// As [`Self::give_up_on_display`], for a display that will not answer at all.
+    pub fn abandon(&mut self) -> Vec<HeldChain> {
+        let done = self.give_up_on_display();
         self.orphans = 0;
-        std::mem::take(&mut self.chains)
+        done
     }
 }
 
@@ -73,44 +142,119 @@ impl HeldChains {
 mod tests {
     use super::*;
 
+    const RING: Timeline = Timeline::Ring { context: 3, ring: 1 };
+
+    fn flush(head: u16, updates: usize) -> HeldChain {
+        HeldChain { head, written: 24, updates, fence: None }
+    }
+
+    fn fenced(head: u16, updates: usize, timeline: Timeline, work: Option<u64>) -> HeldChain {
+        HeldChain { fence: Some(Fence { timeline, work }), ..flush(head, updates) }
+    }
+
+    fn held(chains: impl IntoIterator<Item = HeldChain>) -> HeldChains {
+        HeldChains { chains: chains.into_iter().collect(), orphans: 0 }
+    }
+
     fn heads(chains: impl IntoIterator<Item = HeldChain>) -> Vec<u16> {
         chains.into_iter().map(|chain| chain.head).collect()
     }
 
-    #[test]
-    fn a_chain_goes_back_with_its_last_answer() {
-        let mut held = HeldChains::default();
-        held.hold(7, 24, 2);
-        held.hold(9, 24, 1);
-        assert!(heads(held.answered()).is_empty());
-        let second: Vec<_> = held.answered().map(|chain| (chain.head, chain.written)).collect();
-        assert_eq!(second, [(7, 24)]);
-        assert_eq!(held.len(), 1);
-        assert_eq!(heads(held.answered()), [9]);
-        assert!(heads(held.answered()).is_empty());
-        assert!(held.is_empty());
+    fn global(work: u64) -> Signal {
+        Signal { timeline: Timeline::Global, work }
     }
 
     #[test]
-    fn chains_without_updates_follow_those_before_them() {
-        let mut held = HeldChains::default();
-        held.hold(1, 24, 1);
-        held.hold(2, 24, 0);
-        held.hold(3, 24, 0);
-        held.hold(4, 24, 1);
-        held.hold(5, 24, 0);
+    fn a_chain_goes_back_with_its_last_answer() {
+        let mut held = held([flush(7, 2), flush(9, 1)]);
+        assert!(heads(held.answered()).is_empty());
+        assert_eq!(held.answered(), [flush(7, 0)]);
+        assert_eq!(held.len(), 1);
+        assert_eq!(heads(held.answered()), [9]);
+        assert!(heads(held.answered()).is_empty());
+        assert_eq!(held.len(), 0);
+    }
+
+    #[test]
+    fn fences_follow_those_before_them() {
+        let global = Timeline::Global;
+        let mut held = held([
+            fenced(1, 1, global, None),
+            fenced(2, 0, global, None),
+            fenced(3, 0, global, None),
+            fenced(4, 1, global, None),
+            fenced(5, 0, global, None),
+        ]);
         assert_eq!(heads(held.answered()), [1, 2, 3]);
         assert_eq!(heads(held.answered()), [4, 5]);
-        assert!(held.is_empty());
+        assert_eq!(held.len(), 0);
+    }
+
+    #[test]
+    fn a_chain_waits_for_what_its_timeline_waits_for_and_for_nothing_else() {
+        let mut held = HeldChains::default();
+        let fence = |timeline, work| Some(Fence { timeline, work });
+        assert!(!held.waits(0, None));
+        assert!(!held.waits(0, fence(Timeline::Global, None)));
+        assert!(held.waits(0, fence(Timeline::Global, Some(1))));
+        assert!(held.waits(1, None));
+        held.hold(flush(1, 1));
+        assert!(!held.waits(0, fence(Timeline::Global, None)));
+        held.hold(fenced(2, 0, RING, Some(7)));
+        assert!(!held.waits(0, fence(Timeline::Global, None)));
+        assert!(held.waits(0, fence(RING, None)));
+    }
+
+    #[test]
+    fn a_signal_is_for_all_before_it_in_its_timeline() {
+        let mut held = held([
+            fenced(1, 0, Timeline::Global, Some(1)),
+            fenced(2, 0, RING, Some(2)),
+            fenced(3, 0, Timeline::Global, Some(3)),
+            // Done, but behind the third.
+            fenced(4, 0, Timeline::Global, None),
+            fenced(5, 0, Timeline::Global, Some(5)),
+        ]);
+        assert_eq!(heads(held.signalled(global(3))), [1, 3, 4]);
+        assert!(heads(held.signalled(Signal { timeline: RING, work: 1 })).is_empty());
+        assert_eq!(heads(held.signalled(Signal { timeline: RING, work: 2 })), [2]);
+        assert!(heads(held.signalled(global(4))).is_empty());
+        assert_eq!(heads(held.signalled(global(u64::MAX))), [5]);
+    }
+
+    #[test]
+    fn a_display_that_is_waited_for_holds_up_no_other_timeline() {
+        let mut held = held([
+            flush(1, 1),
+            fenced(2, 1, Timeline::Global, Some(2)),
+            fenced(3, 0, Timeline::Global, Some(3)),
+            fenced(4, 0, RING, Some(4)),
+        ]);
+        assert_eq!(heads(held.signalled(Signal { timeline: RING, work: 4 })), [4]);
+        assert!(heads(held.signalled(global(3))).is_empty());
+        assert_eq!(heads(held.answered()), [1]);
+        assert_eq!(heads(held.answered()), [2, 3]);
+    }
+
+    #[test]
+    fn no_timeline_of_a_context_that_ended_is_waited_for() {
+        let other = Timeline::Ring { context: 4, ring: 1 };
+        let mut held = held([
+            fenced(1, 0, RING, Some(1)),
+            fenced(2, 0, other, Some(2)),
+            fenced(3, 0, Timeline::Ring { context: 3, ring: 0 }, Some(3)),
+            fenced(4, 0, RING, Some(4)),
+            fenced(5, 0, Timeline::Global, Some(5)),
+        ]);
+        assert_eq!(heads(held.context_ended(3)), [1, 3, 4]);
+        assert_eq!(held.len(), 2);
     }
 
     #[test]
     fn answers_for_released_chains_return_no_later_one() {
-        let mut held = HeldChains::default();
-        held.hold(1, 24, 1);
-        held.hold(2, 24, 2);
+        let mut held = held([flush(1, 1), flush(2, 2)]);
         assert_eq!(heads(held.release()), [1, 2]);
-        held.hold(3, 24, 1);
+        held.hold(flush(3, 1));
         for _ in 0..3 {
             assert!(heads(held.answered()).is_empty());
         }
@@ -118,12 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn without_the_display_fences_are_still_waited_for() {
+        let mut held = held([flush(1, 2), fenced(2, 1, RING, Some(1)), flush(3, 1)]);
+        assert_eq!(heads(held.give_up_on_display()), [1, 3]);
+        assert!(!held.awaits_display() && held.len() == 1);
+        assert_eq!(heads(held.signalled(Signal { timeline: RING, work: 1 })), [2]);
+        held.hold(flush(4, 1));
+        for _ in 0..4 {
+            assert!(heads(held.answered()).is_empty());
+        }
+        assert_eq!(heads(held.answered()), [4]);
+    }
+
+    #[test]
     fn a_display_that_is_gone_answers_nothing() {
-        let mut held = HeldChains::default();
-        held.hold(1, 24, 1);
+        let mut held = held([flush(1, 1)]);
         held.expect_orphans(3);
         assert_eq!(heads(held.abandon()), [1]);
-        held.hold(2, 24, 1);
+        held.hold(flush(2, 1));
         assert_eq!(heads(held.answered()), [2]);
     }
 }

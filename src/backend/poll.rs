@@ -18,6 +18,8 @@ pub enum Source {
     FrontEnd,
     /// The display socket.
     Display,
+    /// The eventfd of the renderer's signals.
+    Fences,
     /// The kick eventfd of a queue.
     Queue(u16),
 }
@@ -28,6 +30,7 @@ impl Source {
             Self::Stop => 0,
             Self::FrontEnd => 1,
             Self::Display => 2,
+            Self::Fences => 3,
             Self::Queue(index) => 16 + index as u64,
         }
     }
@@ -39,6 +42,7 @@ impl Source {
             0 => Self::Stop,
             1 => Self::FrontEnd,
             2 => Self::Display,
+            3 => Self::Fences,
             queue => Self::Queue(u16::try_from(queue.saturating_sub(16)).unwrap_or(u16::MAX)),
         }
     }

@@ -9,17 +9,17 @@ use virtio_loopback_gpu::backend::{self, Socket};
 use virtio_loopback_gpu::sandbox::{Mode, close_inherited, enter};
 
 use super::limits::LimitOptions;
+use super::render::RenderOptions;
 use super::sandbox::SandboxOptions;
-use super::{Render, fd, output, stop};
+use super::{fd, output, stop};
 
 /// Options of `backend`.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
     socket: SocketOptions,
-    /// What to render.
-    #[arg(long, value_enum, default_value = "2d")]
-    render: Render,
+    #[command(flatten)]
+    render: RenderOptions,
     #[command(flatten)]
     sandbox: SandboxOptions,
     #[command(flatten)]
@@ -43,8 +43,8 @@ struct SocketOptions {
 
 /// Serves one front-end.
 pub fn run(options: Options) -> Result<()> {
-    let Options { socket, render: Render::TwoD, sandbox, limits } = options;
-    let sandbox = sandbox.settings();
+    let Options { socket, render, sandbox, limits } = options;
+    let sandbox = sandbox.settings(render.needs());
     if socket.print_capabilities {
         return output::print(&format_args!("{}\n", backend::CAPABILITIES));
     }
@@ -61,5 +61,5 @@ pub fn run(options: Options) -> Result<()> {
     let Some(stream) = backend::connect(socket, &stop)? else { return Ok(()) };
     // All that is needed of the system is here, and nothing of the front-end has been read.
     enter(&sandbox)?;
-    Ok(backend::serve(stream, limits.limits().gpu, &stop)?)
+    Ok(backend::serve(stream, &render.rendering(), limits.limits().gpu, &stop)?)
 }

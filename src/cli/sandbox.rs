@@ -1,7 +1,7 @@
 //! Options of the GPU backend's sandbox.
 
 use clap::{Args, ValueEnum};
-use virtio_loopback_gpu::sandbox::{Mode, Settings, User};
+use virtio_loopback_gpu::sandbox::{Mode, Needs, Settings, User};
 
 /// The same for everything that starts or is a GPU backend.
 #[derive(Debug, Clone, Args)]
@@ -25,19 +25,24 @@ enum Choice {
 }
 
 impl SandboxOptions {
-    /// What they say.
-    pub fn settings(&self) -> Settings {
+    /// Whether to confine.
+    pub fn mode(&self) -> Mode {
+        self.settings(Needs::default()).mode
+    }
+
+    /// What they say, for a backend with these needs.
+    pub fn settings(&self, needs: Needs) -> Settings {
         let mode = match self.sandbox {
             Choice::On => Mode::On,
             Choice::Off => Mode::Off,
             Choice::Strict => Mode::Strict,
         };
-        Settings { mode, user: self.user }
+        Settings { mode, user: self.user, needs }
     }
 
     /// How a backend is told.
     pub fn arguments(&self) -> [String; 2] {
-        let Settings { mode, user } = self.settings();
+        let Settings { mode, user, .. } = self.settings(Needs::default());
         [format!("--sandbox={mode}"), format!("--user={user}")]
     }
 }

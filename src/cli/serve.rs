@@ -39,7 +39,7 @@ pub fn serve(
 ) -> Result<()> {
     let cgroup = options.cgroup()?;
     // Before there are threads, which would keep what they have.
-    if options.sandbox.settings().mode != Mode::Off {
+    if options.sandbox.mode() != Mode::Off {
         sandbox::limit_adapter().context("cannot drop capabilities")?;
     }
     let control = ControlServer::bind(&options.name)?;
@@ -131,7 +131,7 @@ fn serve_control(
     stopper: Stopper,
 ) -> Result<()> {
     let (name, count) = (options.name.clone(), options.modes().count());
-    let mode = options.backend.is_none().then(|| options.sandbox.settings().mode);
+    let mode = options.backend.is_none().then(|| options.sandbox.mode());
     let (status_display, status_shared) = (display.clone(), Arc::clone(shared));
     let (limits, foreign) = (options.limits.limits(), options.backend.is_some());
     let cgroup = cgroup.map(|cgroup| cgroup.path().display().to_string());

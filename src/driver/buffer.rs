@@ -15,6 +15,8 @@ pub enum BufferKind {
     Classic,
     /// A guest blob: the device shows the buffer itself.
     Blob,
+    /// RESOURCE_CREATE_3D: as [`BufferKind::Classic`], and contexts can use it.
+    Texture,
 }
 
 /// What a buffer shall be.
@@ -49,7 +51,7 @@ impl BufferSpec {
         let row = u64::from(self.width) * u64::from(Format::BYTES_PER_PIXEL);
         let stride = u64::from(self.stride);
         let bytes = u64::from(self.offset) + stride * u64::from(self.height);
-        let classic = self.kind == BufferKind::Classic && (row != stride || self.offset != 0);
+        let classic = self.kind != BufferKind::Blob && (row != stride || self.offset != 0);
         if row == 0 || self.height == 0 || row > stride || classic {
             let Self { width, height, stride, .. } = *self;
             return Err(DriverError::Buffer { width, height, stride });

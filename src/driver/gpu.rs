@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 use super::buffer::{Buffer, BufferKind, BufferSpec};
 use super::channel::{Channel, Payload, Submission, Ticket};
 use super::error::DriverError;
+use super::three_d;
 use super::virtio::Driver;
 use crate::gpu::Rect;
 use crate::gpu::wire::{
@@ -178,7 +179,10 @@ impl GpuDriver {
         Ok(self.control.call(request, submission, expected, self.timeout)?.0)
     }
 
-    fn simple<R: IntoBytes + Immutable>(&mut self, request: &R) -> Result<(), DriverError> {
+    pub(super) fn simple<R: IntoBytes + Immutable>(
+        &mut self,
+        request: &R,
+    ) -> Result<(), DriverError> {
         self.command::<R, CtrlHdr>(request, RespType::OkNodata).map(drop)
     }
 
@@ -437,6 +441,10 @@ impl GpuDriver {
                 self.attach_backing(id, &entries)?;
             }
             BufferKind::Blob => self.create_blob(id, buffer.size(), &entries)?,
+            BufferKind::Texture => {
+                self.create_3d(&three_d::create_3d(id, spec.format, spec.width, spec.height))?;
+                self.attach_backing(id, &entries)?;
+            }
         }
         Ok(buffer)
     }
@@ -444,7 +452,7 @@ impl GpuDriver {
     /// Takes a buffer from the device.
     #[expect(clippy::needless_pass_by_value, reason = "its memory is given back at the end")]
     pub fn destroy_buffer(&mut self, buffer: Buffer) -> Result<(), DriverError> {
-        if buffer.spec().kind == BufferKind::Classic {
+        if buffer.spec().kind != BufferKind::Blob {
             self.detach_backing(buffer.resource_id)?;
         }
         self.unref(buffer.resource_id)
@@ -453,7 +461,9 @@ impl GpuDriver {
     /// Shows a buffer on a scanout.
     pub fn show_buffer(&mut self, scanout: u32, buffer: &Buffer) -> Result<(), DriverError> {
         match buffer.spec().kind {
-            BufferKind::Classic => self.set_scanout(scanout, buffer.resource_id, buffer.rect()),
+            BufferKind::Classic | BufferKind::Texture => {
+                self.set_scanout(scanout, buffer.resource_id, buffer.rect())
+            }
             BufferKind::Blob => self.set_scanout_blob(scanout, &blob_frame(buffer), buffer.rect()),
         }
     }

@@ -66,12 +66,12 @@ pub(crate) fn open_queue(info: QueueInfo, event_idx: bool) -> Queue {
 }
 
 /// What the device does with a chain. Returns the bytes written.
-pub(crate) trait Model: Send + 'static {
+pub(crate) trait Model {
     fn serve(&mut self, queue: u16, chain: DescriptorChain<&GuestMemoryMmap>) -> u32;
 }
 
 /// From the queue and the readable bytes to the bytes written, as far as there is room.
-impl<F: FnMut(u16, &[u8]) -> Vec<u8> + Send + 'static> Model for F {
+impl<F: FnMut(u16, &[u8]) -> Vec<u8>> Model for F {
     fn serve(&mut self, queue: u16, chain: DescriptorChain<&GuestMemoryMmap>) -> u32 {
         let memory = chain.memory().clone();
         let (mut request, mut room) = (Vec::new(), Vec::new());
@@ -111,21 +111,32 @@ pub(crate) struct TestDevice {
 }
 
 impl TestDevice {
-    pub(crate) fn start(transport: SoftwareTransport, model: impl Model) -> Self {
+    pub(crate) fn start(transport: SoftwareTransport, model: impl Model + Send + 'static) -> Self {
+        Self::start_with(transport, move || model)
+    }
+
+    /// As [`Self::start`], with a model that is made in its thread.
+    fn start_with<M: Model>(
+        transport: SoftwareTransport,
+        model: impl FnOnce() -> M + Send + 'static,
+    ) -> Self {
         let counts = Arc::new(Counts::default());
         let (config, changes) = mpsc::channel();
         let poke = EventFd::new(0).unwrap();
-        let server = Server {
-            memory: map(&transport),
-            transport,
-            fds: Vec::new(),
-            queues: Vec::new(),
-            model,
-            counts: Arc::clone(&counts),
-            changes,
-            poke: poke.try_clone().unwrap(),
-        };
-        let thread = std::thread::spawn(move || server.run());
+        let (server_counts, server_poke) = (Arc::clone(&counts), poke.try_clone().unwrap());
+        let thread = std::thread::spawn(move || {
+            let server = Server {
+                memory: map(&transport),
+                transport,
+                fds: Vec::new(),
+                queues: Vec::new(),
+                model: model(),
+                counts: server_counts,
+                changes,
+                poke: server_poke,
+            };
+            server.run();
+        });
         Self { thread, counts, config, poke }
     }
 
@@ -252,7 +263,10 @@ impl GpuModel {
         let (transport, driver) = connect(config).unwrap();
         let shown = Arc::new(Mutex::new(Shown { modes: modes.to_vec(), ..Shown::default() }));
         let display = KeepingDisplay { shown: Arc::clone(&shown), memory: map(&transport) };
-        let device = TestDevice::start(transport, Self { gpu, display });
+        let device = TestDevice::start_with(transport, || {
+            let gpu = Gpu::new(Limits::default(), Renderer::TwoD);
+            Self { gpu, display }
+        });
         (GpuDriver::start(driver, u64::MAX).unwrap(), device, shown)
     }
 }

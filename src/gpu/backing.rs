@@ -154,6 +154,20 @@ impl Backing {
         })
     }
 
+    /// Calls `visit` with each piece of memory that the backing is mapped to.
+    #[cfg(feature = "virgl")]
+    pub(super) fn for_each_piece<'m, M: GuestMemory>(
+        &self,
+        memory: &'m M,
+        mut visit: impl FnMut(Mapped<'m, M>),
+    ) -> Result<(), BackingError> {
+        let length = usize::try_from(self.len()).map_err(|_| BackingError::TooShort)?;
+        self.for_each(memory, 0, length, |_, piece| {
+            visit(piece);
+            Ok(())
+        })
+    }
+
     /// Calls `visit` with each piece of memory of `length` bytes from `offset`, and how many bytes
     /// came before it.
     fn for_each<'m, M: GuestMemory>(

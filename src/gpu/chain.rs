@@ -165,6 +165,12 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         done
     }
 
+    /// Bytes that were not read yet, at most.
+    pub(super) fn bytes(&self) -> u64 {
+        let unread: u64 = self.unread.iter().map(|segment| u64::from(segment.len)).sum();
+        (unread + self.buffered.len() as u64).saturating_sub(self.consumed.into())
+    }
+
     /// Whether the driver waits for a fence.
     pub(super) fn is_fenced(&self) -> bool {
         self.header.flags.get() & flag::FENCE != 0
@@ -187,7 +193,7 @@ impl<'a, M: GuestMemory> Request<'a, M> {
     }
 
     /// Writes a response, all of it or nothing. Returns its bytes.
-    pub(super) fn respond<T: IntoBytes + Immutable>(
+    pub(super) fn respond<T: IntoBytes + Immutable + ?Sized>(
         &self,
         response: &T,
     ) -> Result<u32, CommandError> {

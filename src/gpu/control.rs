@@ -6,6 +6,7 @@ use vm_memory::GuestMemory;
 use super::backing::Backing;
 use super::chain::Request;
 use super::display::{Display, DisplayQueryError};
+use super::engine::Direction;
 use super::error::CommandError;
 use super::limits::LimitKind;
 use super::rect::Rect;
@@ -35,22 +36,22 @@ impl Gpu {
             Command::TransferToHost2d => self.transfer_to_host_2d(request, display),
             Command::ResourceAttachBacking => self.resource_attach_backing(request, display),
             Command::ResourceDetachBacking => self.resource_detach_backing(request, display),
-            // No index is below 0, and no capset is there.
-            Command::GetCapsetInfo | Command::GetCapset => Err(CommandError::OutOfRange("capset")),
+            Command::GetCapsetInfo => self.get_capset_info(request),
+            Command::GetCapset => self.get_capset(request),
             Command::GetEdid => self.get_edid(request, display),
             Command::ResourceAssignUuid => self.resource_assign_uuid(request),
             Command::ResourceCreateBlob => self.resource_create_blob(request, display),
             Command::SetScanoutBlob => self.set_scanout_blob(request, display),
-            Command::CtxCreate
-            | Command::CtxDestroy
-            | Command::CtxAttachResource
-            | Command::CtxDetachResource
-            | Command::ResourceCreate3d
-            | Command::TransferToHost3d
-            | Command::TransferFromHost3d
-            | Command::Submit3d
-            | Command::ResourceMapBlob
-            | Command::ResourceUnmapBlob => Err(CommandError::NotOffered),
+            Command::CtxCreate => self.ctx_create(request),
+            Command::CtxDestroy => self.ctx_destroy(request),
+            Command::CtxAttachResource => self.ctx_attach_resource(request),
+            Command::CtxDetachResource => self.ctx_detach_resource(request),
+            Command::ResourceCreate3d => self.resource_create_3d(request),
+            Command::TransferToHost3d => self.transfer_3d(request, Direction::ToHost),
+            Command::TransferFromHost3d => self.transfer_3d(request, Direction::FromHost),
+            Command::Submit3d => self.submit_3d(request),
+            // There is no host-visible region.
+            Command::ResourceMapBlob | Command::ResourceUnmapBlob => Err(CommandError::NotOffered),
             Command::UpdateCursor | Command::MoveCursor => Err(CommandError::WrongQueue),
         }
     }
@@ -71,7 +72,7 @@ impl Gpu {
             Kind::Image(image) => {
                 (image.format, image.width, image.height) == (format, width, height)
             }
-            Kind::Blob(_) => false,
+            _ => false,
         };
         if self.is_repeated_creation(id, same, display) {
             return Ok(Outcome::Done);
@@ -94,8 +95,13 @@ impl Gpu {
     }
 
     fn remove_resource(&mut self, id: u32, display: &mut dyn Display) {
-        // The display lets go of the memory before the memory goes.
+        // The display lets go of the memory before the memory goes, and so does the renderer.
         self.turn_off(display, |shown| shown.resource_id == id);
+        if let (Ok(true), Some(three_d)) =
+            (self.resources.get(id).map(|resource| resource.rendered), self.renderer.three_d())
+        {
+            three_d.engine.unref(id);
+        }
         // It was looked for before.
         let _ = self.resources.remove(id);
     }
@@ -135,8 +141,8 @@ impl Gpu {
         }
         let least = match &resource.kind {
             // An image may have less; then the transfers that need more fail.
-            Kind::Image(_) => 1,
-            Kind::Blob(blob) => blob.size,
+            Kind::Image(_) | Kind::Texture(_) => 1,
+            Kind::Blob(Blob { size, .. }) | Kind::HostBlob(size) => *size,
         };
         let backing = self.read_backing(request, body.nr_entries.get(), least)?;
         if has_backing {
@@ -146,6 +152,7 @@ impl Gpu {
             self.detach(id, display)?;
         }
         self.resources.attach(id, backing)?;
+        self.share_backing(id, request.memory())?;
         Ok(Outcome::Done)
     }
 
@@ -164,6 +171,11 @@ impl Gpu {
             // What is shown are these very pages.
             self.turn_off(display, |shown| shown.resource_id == id);
         }
+        if let (Ok(true), Some(three_d)) =
+            (self.resources.get(id).map(|resource| resource.rendered), self.renderer.three_d())
+        {
+            three_d.engine.detach_backing(id);
+        }
         self.resources.detach(id)
     }
 
@@ -174,6 +186,10 @@ impl Gpu {
     ) -> CommandResult {
         let body: TransferToHost2d = request.body()?;
         let (id, rect) = (body.resource_id.get(), body.r.into());
+        if matches!(self.resources.get(id)?.kind, Kind::Texture(_)) {
+            self.transfer_2d(id, rect, body.offset.get())?;
+            return Ok(Outcome::Done);
+        }
         self.resources.transfer(request.memory(), id, rect, body.offset.get())?;
         self.keep_made_memory(display);
         Ok(Outcome::Done)
@@ -192,6 +208,7 @@ impl Gpu {
         }
         let rect = body.r.into();
         let source = self.resources.image_source(id, rect)?;
+        self.refresh_texture(id, rect)?;
         self.keep_made_memory(display);
         let record = ScanoutRecord { resource_id: id, ..record_of(rect) };
         self.record_scanout(scanout, Some(record));
@@ -236,7 +253,7 @@ impl Gpu {
     }
 
     /// Gives pixel memory that the command has made to the display for safekeeping.
-    fn keep_made_memory(&mut self, display: &mut dyn Display) {
+    pub(super) fn keep_made_memory(&mut self, display: &mut dyn Display) {
         if let Some(made) = self.resources.take_made() {
             display.keep_memory(made.buffer, &made.file, made.bytes);
         }
@@ -306,10 +323,14 @@ impl Gpu {
         let body: ResourceFlush = request.body()?;
         let (id, rect) = (body.resource_id.get(), Rect::from(body.r));
         // A blob has no width and height of its own: what of the rectangle is shown is flushed.
-        if let Kind::Image(image) = &self.resources.get(id)?.kind
+        if let Some(image) = self.resources.get(id)?.kind.image()
             && !rect.fits(image.width, image.height)
         {
             return Err(CommandError::OutOfRange("rectangle"));
+        }
+        let damaged = self.scanouts.of(id).filter_map(|(_, shown)| rect.intersection(&shown.rect));
+        for damage in damaged.collect::<Vec<_>>() {
+            self.refresh_texture(id, damage)?;
         }
         for (scanout, shown) in self.scanouts.of(id) {
             if let Some(damage) = rect.within(&shown.rect) {
@@ -330,7 +351,8 @@ impl Gpu {
         if !self.repeating {
             self.resources.check_free(id)?;
         }
-        if BlobMem::from_raw(body.blob_mem.get()) != Some(BlobMem::Guest) {
+        let memory = BlobMem::from_raw(body.blob_mem.get());
+        if memory.is_none() || memory != Some(BlobMem::Guest) && self.renderer.three_d().is_none() {
             return Err(CommandError::OutOfRange("blob memory"));
         }
         if body.blob_flags.get() & !blob_flag::ALL != 0 {
@@ -339,7 +361,13 @@ impl Gpu {
         if size == 0 {
             return Err(CommandError::OutOfRange("blob size"));
         }
+        if memory == Some(BlobMem::Host3d) {
+            return self.create_host_blob(&body, None, request.memory());
+        }
         let backing = self.read_backing(request, body.nr_entries.get(), size)?;
+        if memory == Some(BlobMem::Host3dGuest) {
+            return self.create_host_blob(&body, Some(backing), request.memory());
+        }
         let same = |resource: &Resource| {
             matches!(resource.kind, Kind::Blob(Blob { size: found, .. }) if found == size)
                 && resource.backing.as_ref() == Some(&backing)
@@ -348,7 +376,13 @@ impl Gpu {
             return Ok(Outcome::Done);
         }
         let blob = Blob { size, cursor_size: None, shadow: None };
-        self.resources.insert(id, Kind::Blob(blob), Some(backing))?;
+        let rendered = self.share_guest_blob(&body, &backing, request.memory())?;
+        let inserted = self.resources.insert(id, Kind::Blob(blob), Some(backing));
+        self.unless_inserted(id, inserted)?;
+        if rendered {
+            self.resources.set_rendered(id);
+            self.resources.hold_memory(id, self.memory.clone());
+        }
         Ok(Outcome::Done)
     }
 
@@ -395,7 +429,11 @@ impl Gpu {
     }
 
     /// Width and height of something with pixels.
-    fn dimensions(&mut self, width: u32, height: u32) -> Result<(u32, u32), CommandError> {
+    pub(super) fn dimensions(
+        &mut self,
+        width: u32,
+        height: u32,
+    ) -> Result<(u32, u32), CommandError> {
         if width == 0 || height == 0 {
             return Err(CommandError::OutOfRange("width or height"));
         }

@@ -6,7 +6,8 @@ use super::chain::Request;
 use super::display::{CURSOR_PIXELS, CursorBitmap, CursorPosition, Display};
 use super::error::CommandError;
 use super::pixels::to_argb;
-use super::resource::{Kind, Resource};
+use super::rect::Rect;
+use super::resource::{Kind, Resource, Texture};
 use super::scanout::ScanoutSet;
 use super::wire::{CURSOR_SIZE, CursorPos, Format, UpdateCursor};
 use super::{CommandResult, Gpu, Outcome};
@@ -53,6 +54,7 @@ impl Gpu {
             display.cursor_hide(scanout, position);
             return Ok(Outcome::Done);
         }
+        self.bring_up_to_date(id, display)?;
         let image = &mut *self.cursors.image;
         read_pixels(self.resources.get(id)?, request.memory(), &mut image.pixels)?;
         image.hot_x = body.hot_x.get().min(CURSOR_SIZE - 1);
@@ -60,6 +62,21 @@ impl Gpu {
         display.cursor_update(scanout, position, image);
         self.set_cursor_visible(scanout, true);
         Ok(Outcome::Done)
+    }
+
+    /// Reads a cursor that is a texture from the renderer.
+    fn bring_up_to_date(&mut self, id: u32, display: &mut dyn Display) -> Result<(), CommandError> {
+        let Kind::Texture(Texture { image: Some(image), .. }) = &self.resources.get(id)?.kind
+        else {
+            return Ok(());
+        };
+        if image.width.max(image.height) > CURSOR_SIZE {
+            return Ok(());
+        }
+        let whole = Rect::of_size(image.width, image.height);
+        self.resources.image_source(id, whole)?;
+        self.keep_made_memory(display);
+        self.refresh_texture(id, whole)
     }
 
     fn set_cursor_visible(&mut self, scanout: u32, visible: bool) {
@@ -108,11 +125,16 @@ fn read_pixels<M: GuestMemory>(
     pixels: &mut [u32; CURSOR_PIXELS],
 ) -> Result<(), CommandError> {
     let (width, height, format) = match &resource.kind {
-        Kind::Image(image) => (image.width, image.height, image.format),
+        Kind::Image(image) | Kind::Texture(Texture { image: Some(image), .. }) => {
+            (image.width, image.height, image.format)
+        }
         // What Linux' driver uses for cursors, on a little-endian machine as on the wire.
         Kind::Blob(blob) => {
             let (width, height) = blob.cursor_size.unwrap_or((CURSOR_SIZE, CURSOR_SIZE));
             (width, height, Format::B8g8r8a8)
+        }
+        Kind::Texture(_) | Kind::HostBlob(_) => {
+            return Err(CommandError::OutOfRange("kind of the cursor"));
         }
     };
     if width == 0 || height == 0 || width > CURSOR_SIZE || height > CURSOR_SIZE {
@@ -144,18 +166,20 @@ fn read_row<M: GuestMemory>(
     bytes: &mut [u8],
 ) -> Result<(), CommandError> {
     match (&resource.kind, &resource.backing) {
-        (Kind::Image(image), _) => match &image.memory {
-            Some(pixels) => {
-                let row = pixels.slice(offset, bytes.len() as u64);
-                let read = row.and_then(|row| row.read_slice(bytes, 0).ok());
-                read.ok_or(CommandError::OutOfRange("size of the cursor"))
+        (Kind::Image(image) | Kind::Texture(Texture { image: Some(image), .. }), _) => {
+            match &image.memory {
+                Some(pixels) => {
+                    let row = pixels.slice(offset, bytes.len() as u64);
+                    let read = row.and_then(|row| row.read_slice(bytes, 0).ok());
+                    read.ok_or(CommandError::OutOfRange("size of the cursor"))
+                }
+                // Never written to.
+                None => {
+                    bytes.fill(0);
+                    Ok(())
+                }
             }
-            // Never written to.
-            None => {
-                bytes.fill(0);
-                Ok(())
-            }
-        },
+        }
         (Kind::Blob(blob), Some(backing)) => {
             let end = offset + bytes.len() as u64;
             if end > blob.size {
@@ -163,6 +187,6 @@ fn read_row<M: GuestMemory>(
             }
             Ok(backing.read_at(memory, offset, bytes)?)
         }
-        (Kind::Blob(_), None) => Err(CommandError::OutOfRange("size of the cursor")),
+        _ => Err(CommandError::OutOfRange("size of the cursor")),
     }
 }

@@ -41,6 +41,31 @@ pub(super) enum CommandError {
     Display(#[from] DisplayQueryError),
     #[error("memory for pixels")]
     PixelMemory(#[from] io::Error),
+    #[error("no context {0}")]
+    NoContext(u32),
+    #[error("context id {0} is 0 or taken")]
+    ContextIdTaken(u32),
+    #[error("the renderer refuses")]
+    Engine(#[from] EngineError),
+}
+
+/// What the renderer says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// It says this.
+    #[cfg(feature = "virgl")]
+    #[error(transparent)]
+    Rutabaga(#[from] rutabaga_gfx::RutabagaError),
+    /// A piece of the driver's memory is not mapped (any more).
+    #[error("the backing is not mapped")]
+    Unmapped,
+}
+
+impl From<BackingError> for EngineError {
+    fn from(_: BackingError) -> Self {
+        Self::Unmapped
+    }
 }
 
 impl CommandError {
@@ -54,13 +79,15 @@ impl CommandError {
             | Self::NoRoom
             | Self::HasBacking(_)
             | Self::NoBacking(_)
-            | Self::Display(_) => RespType::ErrUnspec,
+            | Self::Display(_)
+            | Self::Engine(_) => RespType::ErrUnspec,
             Self::Truncated | Self::OutOfRange(_) | Self::Backing(_) => {
                 RespType::ErrInvalidParameter
             }
             Self::NoResource(_) | Self::ResourceIdTaken(_) | Self::WrongKind(_) => {
                 RespType::ErrInvalidResourceId
             }
+            Self::NoContext(_) | Self::ContextIdTaken(_) => RespType::ErrInvalidContextId,
             Self::NoScanout(_) => RespType::ErrInvalidScanoutId,
             Self::OverLimit(_) | Self::PixelMemory(_) => RespType::ErrOutOfMemory,
         }

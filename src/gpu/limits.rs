@@ -26,6 +26,8 @@ pub struct Limits {
     pub total_backing_entries: usize,
     /// Bytes of a command: of all that the device reads of one chain.
     pub command: u64,
+    /// 3D contexts that exist at once.
+    pub contexts: usize,
 }
 
 impl Default for Limits {
@@ -43,6 +45,8 @@ impl Default for Limits {
             total_backing_entries: 1 << 20,
             // As many entries as one resource may have are 4 MiB.
             command: 8 << 20,
+            // One per client that draws, and each costs megabytes.
+            contexts: 256,
         }
     }
 }
@@ -64,17 +68,23 @@ pub enum LimitKind {
     TotalBackingEntries,
     /// [`Limits::command`].
     Command,
+    /// [`Limits::contexts`].
+    Contexts,
 }
 
 impl LimitKind {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// Whether it bounds what is held from one command to the next, not what one command has.
     #[must_use]
     pub const fn is_held(self) -> bool {
         match self {
-            Self::Resources | Self::Bytes | Self::Files | Self::TotalBackingEntries => true,
+            Self::Resources
+            | Self::Bytes
+            | Self::Files
+            | Self::TotalBackingEntries
+            | Self::Contexts => true,
             Self::Dimension | Self::BackingEntries | Self::Command => false,
         }
     }
@@ -90,6 +100,7 @@ impl fmt::Display for LimitKind {
             Self::BackingEntries => "backing entries of a resource",
             Self::TotalBackingEntries => "backing entries of all resources",
             Self::Command => "bytes of a command",
+            Self::Contexts => "3D contexts",
         })
     }
 }

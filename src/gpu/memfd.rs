@@ -48,6 +48,11 @@ impl Memfd {
         &self.file
     }
 
+    #[cfg(feature = "virgl")]
+    pub(super) fn mapping(&self) -> &MmapRegion<()> {
+        &self.mapping
+    }
+
     /// The part of the memory at `offset`, `None` when it is not all within it.
     pub(super) fn slice(&self, offset: u64, length: u64) -> Option<VolatileSlice<'_>> {
         let offset = usize::try_from(offset).ok()?;

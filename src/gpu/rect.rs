@@ -50,6 +50,12 @@ impl Rect {
         Some(Self { x, y, width, height })
     }
 
+    /// The part of `self` that is also in `other`; `None` when there is no such pixel.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let Self { x, y, width, height } = self.within(other)?;
+        Some(Self { x: x + other.x, y: y + other.y, width, height })
+    }
+
     const fn right(&self) -> u64 {
         self.x as u64 + self.width as u64
     }

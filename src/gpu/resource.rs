@@ -9,6 +9,7 @@ use vm_memory::GuestMemory;
 
 use super::backing::{Backing, BackingError};
 use super::counters::Counts;
+use super::engine::MemoryKeeper;
 use super::error::CommandError;
 use super::limits::{LimitKind, Limits};
 use super::memfd::Memfd;
@@ -29,12 +30,75 @@ pub(super) struct Resource {
     pub(super) kind: Kind,
     /// Where it is in the state file, if there is one.
     pub(super) place: Option<Place>,
+    /// Whether the 3D renderer has it, too, by the same number.
+    pub(super) rendered: bool,
+    /// What the backing is mapped in, as long as the 3D renderer points there.
+    pub(super) memory: Option<MemoryKeeper>,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
     Image(Image),
     Blob(Blob),
+    Texture(Texture),
+    /// A blob whose memory, of so many bytes, is the 3D renderer's.
+    HostBlob(u64),
+}
+
+/// A resource of the 3D renderer.
+#[derive(Debug)]
+pub(super) struct Texture {
+    /// Bytes that the renderer has for it, more or less.
+    pub(super) bytes: u64,
+    /// If it can be shown: a copy for the display, made when it is shown first.
+    pub(super) image: Option<Image>,
+}
+
+impl Kind {
+    /// What has pixels for a display.
+    pub(super) fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Image(image) | Self::Texture(Texture { image: Some(image), .. }) => Some(image),
+            _ => None,
+        }
+    }
+
+    fn image_mut(&mut self) -> Option<&mut Image> {
+        match self {
+            Self::Image(image) | Self::Texture(Texture { image: Some(image), .. }) => Some(image),
+            _ => None,
+        }
+    }
+
+    /// Bytes it costs from the beginning. An image pays for its pixels then, whenever it gets them;
+    /// the other copies are paid for when they are made.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Image(image) => image.bytes,
+            Self::Texture(texture) => texture.bytes,
+            Self::HostBlob(bytes) => *bytes,
+            Self::Blob(_) => 0,
+        }
+    }
+
+    /// The copy for a display, if there is one that was paid for when it was made, and its bytes.
+    fn copy(&self) -> Option<u64> {
+        match self {
+            Self::Blob(Blob { shadow: Some(_), size, .. }) => Some(*size),
+            Self::Texture(Texture { image: Some(image), .. }) if image.memory.is_some() => {
+                Some(image.bytes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Files it has.
+    fn files(&self) -> usize {
+        match self {
+            Self::Image(image) => usize::from(image.memory.is_some()),
+            other => usize::from(other.copy().is_some()),
+        }
+    }
 }
 
 /// A classic 2D resource: pixels of its own, filled from its backing by transfers.
@@ -176,13 +240,46 @@ impl Resources {
 
     /// Memory of all images that have some.
     pub(super) fn image_memories(&self) -> impl Iterator<Item = KeptMemory> {
-        self.table.values().filter_map(|resource| match &resource.kind {
-            Kind::Image(Image { memory: Some(memory), bytes, .. }) => {
-                let file = Arc::clone(memory.file());
-                Some(KeptMemory { buffer: resource.serial, file, bytes: *bytes })
-            }
-            _ => None,
+        self.table.values().filter_map(|resource| {
+            let image = resource.kind.image()?;
+            let file = Arc::clone(image.memory.as_ref()?.file());
+            Some(KeptMemory { buffer: resource.serial, file, bytes: image.bytes })
         })
+    }
+
+    /// Numbers of the resources that the 3D renderer has, too.
+    pub(super) fn rendered(&self) -> impl Iterator<Item = u32> {
+        self.table.iter().filter(|(_, resource)| resource.rendered).map(|(&id, _)| id)
+    }
+
+    /// An image is the 3D renderer's from now on; its memory is the copy for the display.
+    pub(super) fn become_texture(&mut self, id: u32) -> Result<(), CommandError> {
+        let resource = self.table.get_mut(&id).ok_or(CommandError::NoResource(id))?;
+        resource.rendered = true;
+        if let Kind::Image(image) = &resource.kind {
+            let bytes = image.bytes;
+            let image = Image { memory: None, ..*image };
+            if resource.kind.files() > 0 {
+                // Whoever shows it is told of the other memory when it is shown again.
+                self.usage.files -= 1;
+            }
+            resource.kind = Kind::Texture(Texture { bytes, image: Some(image) });
+        }
+        Ok(())
+    }
+
+    /// Keeps what the backing of a resource is mapped in.
+    pub(super) fn hold_memory(&mut self, id: u32, memory: Option<MemoryKeeper>) {
+        if let Some(resource) = self.table.get_mut(&id) {
+            resource.memory = memory;
+        }
+    }
+
+    /// The 3D renderer has a resource, too.
+    pub(super) fn set_rendered(&mut self, id: u32) {
+        if let Some(resource) = self.table.get_mut(&id) {
+            resource.rendered = true;
+        }
     }
 
     /// Whether a resource with this id could be made.
@@ -196,7 +293,7 @@ impl Resources {
         Ok(())
     }
 
-    /// Puts a new resource into the table. An image pays for its pixels now, whenever it gets them.
+    /// Puts a new resource into the table.
     pub(super) fn insert(
         &mut self,
         id: u32,
@@ -204,12 +301,12 @@ impl Resources {
         backing: Option<Backing>,
     ) -> Result<(), CommandError> {
         self.check_free(id)?;
-        if let Kind::Image(image) = &kind {
-            self.usage.add_bytes(image.bytes, &self.limits)?;
-        }
+        self.usage.add_bytes(kind.bytes(), &self.limits)?;
         self.usage.backing_entries += backing.as_ref().map_or(0, Backing::pieces);
         let serial = self.new_serial();
-        let mut resource = Resource { serial, uuid: None, backing, kind, place: None };
+        let rendered = matches!(kind, Kind::Texture(_) | Kind::HostBlob(_));
+        let mut resource =
+            Resource { serial, uuid: None, backing, kind, place: None, rendered, memory: None };
         if let Some(state) = &mut self.state {
             resource.place = record(state, id, &resource);
         }
@@ -227,13 +324,8 @@ impl Resources {
             state.remove(place);
         }
         self.usage.backing_entries -= resource.backing.as_ref().map_or(0, Backing::pieces);
-        let (bytes, file) = match &resource.kind {
-            Kind::Image(image) => (image.bytes, image.memory.is_some()),
-            Kind::Blob(blob) if blob.shadow.is_some() => (blob.size, true),
-            Kind::Blob(_) => (0, false),
-        };
-        self.usage.bytes -= bytes;
-        self.usage.files -= usize::from(file);
+        self.usage.bytes -= resource.kind.bytes() + resource.kind.copy().unwrap_or(0);
+        self.usage.files -= resource.kind.files();
         Ok(())
     }
 
@@ -294,11 +386,7 @@ impl Resources {
 
     /// Whether the pixels of a resource would not go over the limit.
     pub(super) fn has_room_for(&self, kind: &Kind) -> bool {
-        let bytes = match kind {
-            Kind::Image(image) => image.bytes,
-            Kind::Blob(_) => 0,
-        };
-        self.usage.bytes.checked_add(bytes).is_some_and(|sum| sum <= self.limits.bytes)
+        self.usage.bytes.checked_add(kind.bytes()).is_some_and(|sum| sum <= self.limits.bytes)
     }
 
     /// Whether one more resource may have memory of its own.
@@ -308,10 +396,8 @@ impl Resources {
 
     /// Puts a resource into the table for which there is room, and which has its place already.
     pub(super) fn put_restored(&mut self, id: u32, resource: Resource) {
-        if let Kind::Image(image) = &resource.kind {
-            self.usage.bytes += image.bytes;
-            self.usage.files += usize::from(image.memory.is_some());
-        }
+        self.usage.bytes += resource.kind.bytes();
+        self.usage.files += resource.kind.files();
         self.usage.backing_entries += resource.backing.as_ref().map_or(0, Backing::pieces);
         self.table.insert(id, resource);
     }
@@ -374,6 +460,7 @@ impl Resources {
         let backing = resource.backing.as_ref().ok_or(CommandError::NoBacking(id))?;
         let image = match &mut resource.kind {
             Kind::Image(image) => image,
+            Kind::Texture(_) | Kind::HostBlob(_) => return Err(CommandError::WrongKind(id)),
             Kind::Blob(blob) => {
                 let size = (rect.width, rect.height);
                 if blob.cursor_size.replace(size) != Some(size)
@@ -406,15 +493,17 @@ impl Resources {
         rect: Rect,
     ) -> Result<ScanoutSource, CommandError> {
         let resource = self.table.get_mut(&id).ok_or(CommandError::NoResource(id))?;
-        let Kind::Image(image) = &mut resource.kind else {
-            return Err(CommandError::WrongKind(id));
-        };
+        let is_copy = matches!(resource.kind, Kind::Texture(_));
+        let image = resource.kind.image_mut().ok_or(CommandError::WrongKind(id))?;
         if rect.is_empty() || !rect.fits(image.width, image.height) {
             return Err(CommandError::OutOfRange("rectangle"));
         }
         let (stride, format) = (image.stride, image.format);
         if image.memory.is_none() {
-            self.made = Some(make_memory(image, resource.serial, &mut self.usage, &self.limits)?);
+            let copy = if is_copy { image.bytes } else { 0 };
+            self.usage.add_bytes(copy, &self.limits)?;
+            let made = make_memory(image, resource.serial, &mut self.usage, &self.limits);
+            self.made = Some(made.inspect_err(|_| self.usage.bytes -= copy)?);
         }
         let memory = image.memory.as_ref().ok_or(CommandError::OverLimit(LimitKind::Files))?;
         Ok(ScanoutSource {
@@ -502,6 +591,8 @@ fn record(state: &mut StateFile, id: u32, resource: &Resource) -> Option<Place> 
             record.dimensions = pair((image.width, image.height));
         }
         Kind::Blob(blob) => record.size = blob.size,
+        // The next process has nothing of it.
+        Kind::Texture(_) | Kind::HostBlob(_) => return None,
     }
     match &resource.backing {
         Some(backing) => state.insert(record, backing.iter()),

@@ -157,7 +157,16 @@ impl Resources {
             return None;
         }
         let uuid = (record.flags & HAS_UUID != 0).then_some(record.uuid);
-        Some((Resource { serial: record.serial, uuid, backing, kind, place: None }, pieces))
+        let resource = Resource {
+            serial: record.serial,
+            uuid,
+            backing,
+            kind,
+            place: None,
+            rendered: false,
+            memory: None,
+        };
+        Some((resource, pieces))
     }
 
     /// Pixels that are not what they should be are as good as none: the image is black.

@@ -46,7 +46,7 @@ pub(super) use self::reading::Taken;
 /// "vlbstate".
 const MAGIC: u64 = u64::from_ne_bytes(*b"vlbstate");
 /// Changes with the layout: the processes may be of different builds.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// Where the scanouts are.
 const SCANOUTS: u64 = 64;

@@ -118,12 +118,14 @@ impl<D: Display> Fixture<D> {
     /// All there is, in a form that can be compared.
     pub fn contents(&self) -> Vec<String> {
         let resources = self.gpu.resources.iter().map(|(id, resource)| {
-            let Resource { serial, uuid, backing, kind, place: _ } = resource;
+            let Resource { serial, uuid, backing, kind, .. } = resource;
             let kind = match kind {
                 Kind::Image(image) => {
                     format!("{:?} {}x{}", image.format, image.width, image.height)
                 }
                 Kind::Blob(blob) => format!("{} {:?}", blob.size, blob.cursor_size),
+                // No other device goes on with it.
+                Kind::Texture(_) | Kind::HostBlob(_) => return String::new(),
             };
             format!("{id} {serial} {uuid:?} {backing:?} {kind}")
         });
@@ -321,6 +323,7 @@ impl<D: Display> Fixture<D> {
                     usage.bytes += image.bytes;
                     usage.files += usize::from(image.memory.is_some());
                 }
+                Kind::Texture(_) | Kind::HostBlob(_) => panic!("a resource of 3D without 3D"),
                 Kind::Blob(blob) => {
                     let backing = resource.backing.as_ref().map(Backing::len);
                     assert!(backing.is_none_or(|length| length >= blob.size));
@@ -366,7 +369,7 @@ impl<D: Display> Fixture<D> {
                 assert!(address.checked_add(length).unwrap() <= MEMORY);
                 length
             }
-            (PixelMemory::Guest { .. }, Kind::Image(_)) => panic!("an image in driver memory"),
+            (memory, kind) => panic!("{kind:?} in {memory:?}"),
         };
         let row = u64::from(source.width) * 4;
         let rows = u64::from(source.height);

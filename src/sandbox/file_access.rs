@@ -1,26 +1,39 @@
-//! Landlock: no files, no network, nobody else's sockets or processes.
+//! Landlock: no files but what the renderer needs, no network, nobody else's sockets or processes.
 
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+    path_beneath_rules,
+};
 
-use super::{Lacking, Lackings, SandboxError, sys};
+use super::{Lacking, Lackings, Needs, SandboxError, open_gl, sys};
 
 /// The newest version this program knows; of an older kernel's it uses what there is.
 const NEWEST: ABI = ABI::V9;
 
-/// Forbids all that Landlock can forbid. Its version, if there is one.
-///
-/// The 2D renderer needs no file at all. One that needs a render node or libraries gets its rules
-/// here, between `create` and `restrict_self`.
-pub(super) fn forbid(lacking: &mut Lackings) -> Result<Option<u32>, SandboxError> {
+/// Forbids all that Landlock can forbid, but for what is needed. Its version, if there is one.
+pub(super) fn forbid(needs: &Needs, lacking: &mut Lackings) -> Result<Option<u32>, SandboxError> {
     let Some(abi) = sys::landlock_abi() else {
         lacking.add(Lacking::Landlock)?;
         return Ok(None);
     };
-    Ruleset::default()
+    let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
-        .create()?
-        .restrict_self()?;
+        .create()?;
+    let ruleset = match needs {
+        // No file at all.
+        Needs::TwoD => ruleset,
+        Needs::OpenGl { render_node } => {
+            let read = AccessFs::ReadFile | AccessFs::ReadDir;
+            let drive = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+            // What is not there is left out.
+            ruleset
+                .add_rules(path_beneath_rules(open_gl::READ, read))?
+                .add_rules(path_beneath_rules(open_gl::DIRECTORIES, AccessFs::ReadDir))?
+                .add_rules(path_beneath_rules(open_gl::devices(render_node.as_deref()), drive))?
+        }
+    };
+    ruleset.restrict_self()?;
     Ok(Some(abi))
 }

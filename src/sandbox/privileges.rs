@@ -62,7 +62,7 @@ pub fn limit_adapter() -> std::io::Result<()> {
 /// Leaves a keeper nothing but its descriptors: no capabilities, processes, core dumps or debuggers.
 pub fn limit_keeper() -> std::io::Result<()> {
     std::env::set_current_dir("/")?;
-    process::limit()?;
+    process::limit(false)?;
     limit_bounding_set(CapabilitySet::empty())?;
     let none = CapabilitySet::empty();
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };

@@ -57,11 +57,13 @@ pub(super) fn let_go() -> io::Result<()> {
     Ok(())
 }
 
-/// No core dumps, no debuggers, no new processes, few descriptors.
-pub(super) fn limit() -> io::Result<()> {
+/// No core dumps, no debuggers, few descriptors, and no new processes or, unless `threads`, threads.
+pub(super) fn limit(threads: bool) -> io::Result<()> {
     let exactly = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
     setrlimit(Resource::Core, exactly(0))?;
-    setrlimit(Resource::Nproc, exactly(0))?;
+    if !threads {
+        setrlimit(Resource::Nproc, exactly(0))?;
+    }
     let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     setrlimit(Resource::Nofile, exactly(DESCRIPTORS.min(allowed)))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

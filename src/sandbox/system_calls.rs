@@ -16,38 +16,53 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-use super::{Lacking, Lackings, SandboxError, sys};
+use super::{Lacking, Lackings, Needs, SandboxError, open_gl, sys};
 
 /// By call, what its arguments must meet: one of the rules; no rules for anything.
-type Rules = BTreeMap<libc::c_long, Vec<SeccompRule>>;
+pub(super) type Rules = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 
 /// `PR_SET_VMA` of `linux/prctl.h`.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
 /// Leaves the process the calls it needs.
-pub(super) fn restrict(lacking: &mut Lackings) -> Result<(), SandboxError> {
+pub(super) fn restrict(needs: &Needs, lacking: &mut Lackings) -> Result<(), SandboxError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok();
     let (Some(arch), true) = (arch, sys::has_seccomp_filters()) else {
         return lacking.add(Lacking::Seccomp);
     };
-    let (refuse, allow) = filters(arch).map_err(Error::Backend)?;
-    // Of all filters' verdicts the strictest counts. The second one forbids a third.
-    seccompiler::apply_filter(&refuse)?;
-    seccompiler::apply_filter(&allow)?;
+    // Of all filters' verdicts the strictest counts. The last one forbids another.
+    for filter in filters(needs, arch).map_err(Error::Backend)? {
+        seccompiler::apply_filter(&filter)?;
+    }
     Ok(())
 }
 
-/// One that answers some calls with an error, and one that kills on all that neither list has.
-fn filters(arch: TargetArch) -> Result<(BpfProgram, BpfProgram), BackendError> {
-    let compile =
-        |rules, otherwise, matched| SeccompFilter::new(rules, otherwise, matched, arch)?.try_into();
-    let refused = SeccompAction::Errno(libc::EACCES as u32);
+/// Those that answer some calls with an error, and one that kills on all that no list has.
+fn filters(needs: &Needs, arch: TargetArch) -> Result<Vec<BpfProgram>, BackendError> {
     let mut all = allowed()?;
-    all.extend(answered_with_an_error()?);
-    Ok((
-        compile(answered_with_an_error()?, SeccompAction::Allow, refused)?,
-        compile(all, SeccompAction::KillProcess, SeccompAction::Allow)?,
-    ))
+    let mut refused = answered_with_an_error()?;
+    let mut missing = Rules::new();
+    if let Needs::OpenGl { .. } = needs {
+        let more = open_gl::allowed()?;
+        refused.retain(|call, _| !more.contains_key(call));
+        refused.extend(open_gl::REFUSED.map(|call| (call, vec![])));
+        // Its flags are in memory, where no filter sees them: libraries go back to `clone`.
+        missing.insert(libc::SYS_clone3, vec![]);
+        all.extend(more);
+    }
+    all.extend(refused.clone());
+    all.extend(missing.clone());
+    let answer = |rules: Rules, errno: i32| {
+        let answer = SeccompAction::Errno(errno as u32);
+        SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?.try_into()
+    };
+    let mut filters = vec![answer(refused, libc::EACCES)?];
+    if !missing.is_empty() {
+        filters.push(answer(missing, libc::ENOSYS)?);
+    }
+    let (kill, allow) = (SeccompAction::KillProcess, SeccompAction::Allow);
+    filters.push(SeccompFilter::new(all, kill, allow, arch)?.try_into()?);
+    Ok(filters)
 }
 
 /// What the backend does.
@@ -147,7 +162,7 @@ fn answered_with_an_error() -> Result<Rules, BackendError> {
 }
 
 /// What arguments must be, by index: all of it.
-fn rule(
+pub(super) fn rule(
     conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)],
 ) -> Result<SeccompRule, BackendError> {
     let conditions = conditions.iter().cloned().map(|(index, length, operator, value)| {

@@ -50,7 +50,10 @@ fn landlock_alone_refuses_files() {
     let address = listener.local_addr().unwrap();
     on_a_thread(move || {
         let mut file = std::fs::File::open(&path).unwrap();
-        assert_eq!(file_access::forbid(&mut lackings(Mode::Strict)).unwrap(), Some(abi));
+        assert_eq!(
+            file_access::forbid(&Needs::TwoD, &mut lackings(Mode::Strict)).unwrap(),
+            Some(abi)
+        );
         let refused = Some(libc::EACCES);
         assert_eq!(errno(std::fs::File::open(&path)), refused);
         assert_eq!(errno(std::fs::write(&path, "other")), refused);
@@ -123,13 +126,14 @@ fn what_the_kernel_lacks_is_tolerated_but_not_when_strict() {
             (result, lackings.found)
         })
     };
-    let landlock = |lackings: &mut Lackings| file_access::forbid(lackings).map(drop);
+    let landlock = |lackings: &mut Lackings| file_access::forbid(&Needs::TwoD, lackings).map(drop);
+    let seccomp = |lackings: &mut Lackings| system_calls::restrict(&Needs::TwoD, lackings);
     let user = |lackings: &mut Lackings| privileges::drop_all(User::default(), lackings).map(drop);
     let nobody = Lacking::User(User::default(), Errno::PERM);
     let mut cases: Vec<(_, _, Layer, _)> = vec![
         (libc::SYS_landlock_create_ruleset, Errno::NOSYS, landlock, Lacking::Landlock),
         (libc::SYS_landlock_create_ruleset, Errno::OPNOTSUPP, landlock, Lacking::Landlock),
-        (libc::SYS_seccomp, Errno::NOSYS, system_calls::restrict, Lacking::Seccomp),
+        (libc::SYS_seccomp, Errno::NOSYS, seccomp, Lacking::Seccomp),
     ];
     if is_root() {
         cases.push((libc::SYS_setresuid, Errno::PERM, user, nobody));
@@ -151,7 +155,7 @@ fn what_fails_is_not_taken_for_lacking() {
     if sys::landlock_abi().is_some() {
         let result = on_a_thread(|| {
             answer(libc::SYS_landlock_restrict_self, Errno::TOOBIG);
-            file_access::forbid(&mut lackings(Mode::On))
+            file_access::forbid(&Needs::TwoD, &mut lackings(Mode::On))
         });
         assert!(matches!(result, Err(SandboxError::Landlock(_))), "{result:?}");
     }

@@ -173,7 +173,7 @@ fn linux_sends_no_room_for_a_response() {
     let (mut fixture, _) = with_image(64, 64, ARGB);
     let request = cursor_request(0, 1, 0, 0);
     let answer = fixture.submit_split(QueueId::Cursor, request.as_bytes(), &[], 0);
-    assert_eq!((answer.completion.written, answer.completion.fenced), (0, false));
+    assert_eq!((answer.completion.written, answer.completion.fence), (0, None));
     assert_eq!(fixture.display.take(), [Call::CursorUpdate(0, 0, 0)]);
 }
 

@@ -111,6 +111,7 @@ impl Pair {
             backing_entries: 5,
             total_backing_entries: 20,
             command: 1 << 20,
+            contexts: 1,
             scanouts: 3,
         };
         let fixture = Fixture::with(limits, Recorder::default());

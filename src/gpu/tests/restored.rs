@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     backing_entries: 6,
     total_backing_entries: 12,
     command: 4096,
+    contexts: 1,
 };
 
 /// A device with an empty state file.

@@ -1,0 +1,75 @@
+//! Options of what renders.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use virtio_loopback_gpu::backend::Rendering;
+use virtio_loopback_gpu::sandbox::Needs;
+
+/// Those of a GPU backend.
+#[derive(Debug, Clone, Args)]
+pub struct RenderOptions {
+    /// What the GPU backend renders.
+    #[arg(long, value_enum, default_value_t = Render::TwoD)]
+    render: Render,
+    /// The GPU that renders, such as /dev/dri/renderD128, in place of the one that EGL chooses.
+    #[arg(long, value_name = "NODE")]
+    render_node: Option<String>,
+}
+
+/// The renderers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Render {
+    /// Scanouts, cursors and blobs, without 3D.
+    #[value(name = "2d")]
+    TwoD,
+    /// OpenGL besides, or fail.
+    Virgl,
+    /// OpenGL besides where it can be started, else 2d.
+    Auto,
+}
+
+impl fmt::Display for Render {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TwoD => "2d",
+            Self::Virgl => "virgl",
+            Self::Auto => "auto",
+        })
+    }
+}
+
+impl RenderOptions {
+    /// Which renderer.
+    pub fn render(&self) -> Render {
+        self.render
+    }
+
+    /// What they ask for.
+    pub fn rendering(&self) -> Rendering {
+        let or_2d = match self.render {
+            Render::TwoD => return Rendering::TwoD,
+            Render::Virgl => false,
+            Render::Auto => true,
+        };
+        Rendering::Virgl { render_node: self.render_node.clone().map(PathBuf::from), or_2d }
+    }
+
+    /// What the sandbox has to leave them.
+    pub fn needs(&self) -> Needs {
+        match self.rendering() {
+            Rendering::TwoD => Needs::TwoD,
+            Rendering::Virgl { render_node, .. } => Needs::OpenGl { render_node },
+        }
+    }
+
+    /// Options that say the same to a backend.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![format!("--render={}", self.render)];
+        if let Some(node) = &self.render_node {
+            arguments.push(format!("--render-node={node}"));
+        }
+        arguments
+    }
+}

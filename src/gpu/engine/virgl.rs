@@ -1,0 +1,288 @@
+//! virglrenderer, by way of rutabaga_gfx.
+//!
+//! Both are one per process, and virglrenderer's OpenGL contexts belong to the thread that started
+//! it. So an [`Engine`] stays on its thread, which the compiler makes sure of.
+//!
+//! What rutabaga does not check, and a driver could reach, is checked by whoever calls: contexts are
+//! of capsets that are offered (it has cross-domain contexts, too, which are not to be had here), the
+//! memory that resources point to stays mapped, and it is taken from virglrenderer before its list.
+
+mod memory;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rutabaga_gfx::{
+    RUTABAGA_CAPSET_VIRGL, RUTABAGA_CAPSET_VIRGL2, RUTABAGA_FLAG_FENCE,
+    RUTABAGA_FLAG_INFO_RING_IDX, RUTABAGA_PATH_TYPE_GPU, ResourceCreate3D,
+    ResourceCreateBlob as EngineBlob, Rutabaga, RutabagaBuilder, RutabagaComponentType,
+    RutabagaFence, RutabagaHandler, RutabagaIovec, RutabagaPath, Transfer3D,
+};
+use vm_memory::GuestMemory;
+use zerocopy::IntoBytes;
+
+use super::super::backing::Backing;
+use super::super::error::EngineError;
+use super::super::memfd::Memfd;
+use super::super::rect::Rect;
+use super::super::wire::{
+    CapsetId, Format, ResourceCreate3d, ResourceCreateBlob, TransferHost3d, WireBox,
+};
+use super::{Capset, Direction, Signal, SignalHandler, StartError, Timeline};
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// The renderer.
+pub(in super::super) struct Engine {
+    rutabaga: Rutabaga,
+    capsets: Vec<Capset>,
+    /// Number of the last fence.
+    last_fence: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("capsets", &self.capsets).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts OpenGL: on the GPU of a render node, or on the one that EGL chooses, or in software.
+    pub(in super::super) fn start(
+        render_node: Option<&Path>,
+        on_signal: &SignalHandler,
+    ) -> std::result::Result<Self, StartError> {
+        let on_signal = Arc::clone(on_signal);
+        let last_fence = Arc::new(AtomicU64::new(0));
+        let last = Arc::clone(&last_fence);
+        let handler = RutabagaHandler::new(move |fence: RutabagaFence| {
+            let work = whole_number(fence.fence_id, last.load(Ordering::Acquire));
+            on_signal(Signal { timeline: timeline_of(&fence), work });
+        });
+        let paths = render_node.map(|node| {
+            vec![RutabagaPath { path: node.to_owned(), path_type: RUTABAGA_PATH_TYPE_GPU }]
+        });
+        let mask = 1 << RUTABAGA_CAPSET_VIRGL | 1 << RUTABAGA_CAPSET_VIRGL2;
+        let rutabaga = RutabagaBuilder::new(mask, handler)
+            .set_default_component(RutabagaComponentType::VirglRenderer)
+            .set_use_egl(true)
+            .set_use_gles(true)
+            .set_use_surfaceless(true)
+            .set_rutabaga_paths(paths)
+            .build()
+            .map_err(|error| StartError::Engine(error.into()))?;
+        let count = rutabaga.get_num_capsets();
+        let capsets: Vec<_> = (0..count)
+            .filter_map(|index| rutabaga.get_capset_info(index).ok())
+            .map(|(id, max_version, max_size)| Capset { id, max_version, max_size })
+            .collect();
+        // Without OpenGL it has gone back to its own 2D, silently.
+        if !capsets.iter().any(|capset| capset.id == CapsetId::Virgl2.raw()) {
+            return Err(StartError::OpenGl { render_node: render_node.map(Path::to_owned) });
+        }
+        Ok(Self { rutabaga, capsets, last_fence })
+    }
+
+    pub(in super::super) fn capsets(&self) -> &[Capset] {
+        &self.capsets
+    }
+
+    pub(in super::super) fn capset(&self, capset: Capset, version: u32) -> Result<Vec<u8>> {
+        Ok(self.rutabaga.get_capset(capset.id, version)?)
+    }
+
+    pub(in super::super) fn create_context(
+        &mut self,
+        id: u32,
+        init: u32,
+        name: &str,
+    ) -> Result<()> {
+        Ok(self.rutabaga.create_context(id, init, Some(name))?)
+    }
+
+    pub(in super::super) fn destroy_context(&mut self, id: u32) -> Result<()> {
+        Ok(self.rutabaga.destroy_context(id)?)
+    }
+
+    pub(in super::super) fn attach(&mut self, context: u32, resource: u32) -> Result<()> {
+        Ok(self.rutabaga.context_attach_resource(context, resource)?)
+    }
+
+    pub(in super::super) fn detach(&mut self, context: u32, resource: u32) -> Result<()> {
+        Ok(self.rutabaga.context_detach_resource(context, resource)?)
+    }
+
+    pub(in super::super) fn create_resource(&mut self, body: &ResourceCreate3d) -> Result<()> {
+        let create = ResourceCreate3D {
+            target: body.target.get(),
+            format: body.format.get(),
+            bind: body.bind.get(),
+            width: body.width.get(),
+            height: body.height.get(),
+            depth: body.depth.get(),
+            array_size: body.array_size.get(),
+            last_level: body.last_level.get(),
+            nr_samples: body.nr_samples.get(),
+            flags: body.flags.get(),
+        };
+        Ok(self.rutabaga.resource_create_3d(body.resource_id.get(), create)?)
+    }
+
+    pub(in super::super) fn create_blob<M: GuestMemory>(
+        &mut self,
+        body: &ResourceCreateBlob,
+        backing: Option<(&Backing, &M)>,
+    ) -> Result<()> {
+        let create = EngineBlob {
+            blob_mem: body.blob_mem.get(),
+            blob_flags: body.blob_flags.get(),
+            blob_id: body.blob_id.get(),
+            size: body.size.get(),
+        };
+        let iovecs = backing.map(|(backing, memory)| iovecs(backing, memory)).transpose()?;
+        let (context, id) = (body.hdr.ctx_id.get(), body.resource_id.get());
+        Ok(self.rutabaga.resource_create_blob(context, id, create, iovecs, None)?)
+    }
+
+    /// Lets a resource have its backing. It has to stay mapped until [`Self::detach_backing`] or
+    /// [`Self::unref`].
+    pub(in super::super) fn attach_backing<M: GuestMemory>(
+        &mut self,
+        id: u32,
+        backing: &Backing,
+        memory: &M,
+    ) -> Result<()> {
+        Ok(self.rutabaga.attach_backing(id, iovecs(backing, memory)?)?)
+    }
+
+    pub(in super::super) fn detach_backing(&mut self, id: u32) {
+        if let Err(error) = self.rutabaga.detach_backing(id) {
+            log::debug!("resource {id} keeps its backing: {error}");
+        }
+    }
+
+    pub(in super::super) fn unref(&mut self, id: u32) {
+        // Rutabaga frees its list of pieces before virglrenderer lets go of it.
+        self.detach_backing(id);
+        if let Err(error) = self.rutabaga.unref_resource(id) {
+            log::debug!("resource {id} was not there: {error}");
+        }
+    }
+
+    /// Copies between a resource and its backing, for a context or, 0, for none.
+    pub(in super::super) fn transfer(
+        &mut self,
+        direction: Direction,
+        body: &TransferHost3d,
+    ) -> Result<()> {
+        let WireBox { x, y, z, w, h, d } = body.box_;
+        let transfer = Transfer3D {
+            x: x.get(),
+            y: y.get(),
+            z: z.get(),
+            w: w.get(),
+            h: h.get(),
+            d: d.get(),
+            level: body.level.get(),
+            stride: body.stride.get(),
+            layer_stride: body.layer_stride.get(),
+            offset: body.offset.get(),
+        };
+        let (context, id) = (body.hdr.ctx_id.get(), body.resource_id.get());
+        Ok(match direction {
+            Direction::ToHost => self.rutabaga.transfer_write(context, id, transfer, None)?,
+            Direction::FromHost => self.rutabaga.transfer_read(context, id, transfer, None)?,
+        })
+    }
+
+    /// Copies a rectangle of a texture to the same place of `pixels`, whose rows are `stride` bytes
+    /// apart. Waits for the GPU.
+    pub(in super::super) fn read_pixels(
+        &mut self,
+        id: u32,
+        rect: Rect,
+        stride: u32,
+        pixels: &Memfd,
+    ) -> Result<()> {
+        let Rect { x, y, width, height } = rect;
+        let offset =
+            u64::from(y) * u64::from(stride) + u64::from(x) * u64::from(Format::BYTES_PER_PIXEL);
+        let transfer = Transfer3D { stride, ..Transfer3D::new_2d(x, y, width, height, offset) };
+        memory::with_bytes(pixels, |bytes| {
+            Ok(self.rutabaga.transfer_read(0, id, transfer, Some(bytes))?)
+        })
+    }
+
+    /// Executes commands of a context. `commands` may be changed.
+    pub(in super::super) fn submit(&mut self, context: u32, commands: &mut [u32]) -> Result<()> {
+        Ok(self.rutabaga.submit_command(context, commands.as_mut_bytes(), &[])?)
+    }
+
+    /// Asks for a signal when all that a timeline has to do is done. Its number.
+    pub(in super::super) fn create_fence(&mut self, timeline: Timeline) -> Result<u64> {
+        // The signal may come before the call returns, and needs the number.
+        let number = self.last_fence.fetch_add(1, Ordering::AcqRel) + 1;
+        let fence = match timeline {
+            Timeline::Global => RutabagaFence {
+                flags: RUTABAGA_FLAG_FENCE,
+                fence_id: number,
+                ctx_id: 0,
+                ring_idx: 0,
+            },
+            Timeline::Ring { context, ring } => RutabagaFence {
+                flags: RUTABAGA_FLAG_FENCE | RUTABAGA_FLAG_INFO_RING_IDX,
+                fence_id: number,
+                ctx_id: context,
+                ring_idx: ring,
+            },
+        };
+        self.rutabaga.create_fence(fence)?;
+        Ok(number)
+    }
+}
+
+/// The number of a fence whose lower half virglrenderer has kept: the last one that ends so.
+fn whole_number(fence: u64, last: u64) -> u64 {
+    // Truncated on purpose.
+    last.wrapping_sub(u64::from((last as u32).wrapping_sub(fence as u32)))
+}
+
+fn timeline_of(fence: &RutabagaFence) -> Timeline {
+    if fence.flags & RUTABAGA_FLAG_INFO_RING_IDX == 0 {
+        Timeline::Global
+    } else {
+        Timeline::Ring { context: fence.ctx_id, ring: fence.ring_idx }
+    }
+}
+
+/// A backing as the pieces of our own address space that it is mapped to.
+fn iovecs<M: GuestMemory>(backing: &Backing, memory: &M) -> Result<Vec<RutabagaIovec>> {
+    let mut iovecs = Vec::with_capacity(backing.pieces());
+    backing.for_each_piece(memory, |piece| {
+        let base = piece.ptr_guard_mut().as_ptr().cast();
+        iovecs.push(RutabagaIovec { base, len: piece.len() });
+    })?;
+    Ok(iovecs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_number_names_the_last_fence_that_ends_so() {
+        for (fence, last, whole) in [
+            (5, 7, 5),
+            (7, 7, 7),
+            (0xffff_ffff, 0x1_0000_0002, 0xffff_ffff),
+            (1, 0x1_0000_0002, 0x1_0000_0001),
+            (0xffff_fffe, 0x3_0000_0000, 0x2_ffff_fffe),
+            // As a ring's timeline has it.
+            (0x1_0000_0001, 0x1_0000_0002, 0x1_0000_0001),
+        ] {
+            assert_eq!(whole_number(fence, last), whole, "{fence:#x} of {last:#x}");
+        }
+    }
+}
