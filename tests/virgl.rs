@@ -5,12 +5,21 @@
 #[allow(dead_code, reason = "not all of it is used here")]
 mod common;
 
-use common::{Device, program};
-use virtio_loopback_gpu::adapter::BackendChoice;
-use virtio_loopback_gpu::driver::three_d::VirglCommands;
-use virtio_loopback_gpu::driver::{Buffer, BufferKind, BufferSpec, GpuDriver};
+use std::time::Duration;
+
+use common::{Device, TIMEOUT, program};
+use rustix::process::{Pid, Signal, kill_process};
+use virtio_loopback_display::Picture;
+use virtio_loopback_gpu::adapter::{BackendChoice, RestartPolicy};
+use virtio_loopback_gpu::driver::three_d::{VirglCommands, create_3d, in_context, transfer_3d};
+use virtio_loopback_gpu::driver::{Buffer, BufferKind, BufferSpec, GpuDriver, Submission};
 use virtio_loopback_gpu::gpu::Rect;
-use virtio_loopback_gpu::gpu::wire::{CapsetId, Format};
+use virtio_loopback_gpu::gpu::wire::{
+    CapsetId, CmdSubmit, Command, CtxCreate, Format, ResourceCreate3d, ResourceRequest, RespType,
+    TransferHost3d,
+};
+use virtio_loopback_gpu::sync::lock;
+use zerocopy::{Immutable, IntoBytes};
 
 const ALL: u64 = u64::MAX;
 
@@ -107,5 +116,372 @@ fn transfers_go_both_ways_and_are_not_upside_down() {
         let inside = (4..12).contains(&x) && (40..44).contains(&y);
         assert_eq!(pixel & 0x00ff_ffff, if inside { 0x0010_2000 + y } else { 0 }, "at {x}, {y}");
     }
+    device.stop().unwrap();
+}
+
+fn restarting_device(modes: &[&str]) -> (Device, GpuDriver) {
+    let arguments = vec!["--render=virgl".into()];
+    let backend = BackendChoice::Child { program: program(), arguments };
+    let restarts = RestartPolicy { delay: Duration::ZERO, ..RestartPolicy::default() };
+    let mut device = Device::with_restarts(modes, backend, restarts);
+    let gpu = GpuDriver::start(device.driver.take().unwrap(), ALL).unwrap();
+    (device, gpu)
+}
+
+fn assert_is(picture: &Picture, colour: [u8; 3]) {
+    let other = picture.as_rgb().chunks(3).position(|pixel| pixel != colour);
+    assert_eq!(other, None, "the first pixel that is not {colour:?}");
+}
+
+/// What a command is answered with.
+fn answer<R: IntoBytes + Immutable>(gpu: &mut GpuDriver, request: &R) -> u32 {
+    let ticket = gpu.control().submit(request, Submission::plain()).unwrap();
+    gpu.control().kick().unwrap();
+    let completion = gpu.control().wait(TIMEOUT).unwrap().unwrap();
+    assert_eq!(completion.ticket, ticket);
+    completion.header.unwrap().type_.get()
+}
+
+#[test]
+fn the_picture_outlives_a_backend_and_contexts_do_not() {
+    let (device, mut gpu) = restarting_device(&["64x48"]);
+    let texture = texture(&mut gpu, 64, 48);
+    let mut commands = drawing_to(&mut gpu, 1, &texture);
+    commands.clear([0.0, 1.0, 0.0, 1.0]);
+    gpu.submit_3d(1, commands.words(), Some(1)).unwrap();
+    gpu.finish().unwrap();
+    gpu.show_buffer(0, &texture).unwrap();
+    gpu.flush(texture.resource_id(), texture.rect()).unwrap();
+    assert_is(&device.picture(), [0, 0xff, 0]);
+
+    kill_process(Pid::from_raw(device.backend_id.unwrap() as i32).unwrap(), Signal::KILL).unwrap();
+    // The context is lost, which is an error and no more, with a fence that signals.
+    gpu.submit_3d(1, commands.words(), Some(2)).unwrap();
+    gpu.control().kick().unwrap();
+    let completion = gpu.control().wait(TIMEOUT).unwrap().unwrap();
+    let header = completion.header.unwrap();
+    assert_eq!(header.type_.get(), RespType::ErrInvalidContextId.raw());
+    assert_eq!((completion.fence, header.fence_id.get()), (Some(2), 2));
+    assert_eq!(lock(&device.shared).restarts, 1);
+    // The last picture of the texture is there, and can be shown.
+    assert_is(&device.picture(), [0, 0xff, 0]);
+    gpu.flush(texture.resource_id(), texture.rect()).unwrap();
+    gpu.show_buffer(0, &texture).unwrap();
+    assert_is(&device.picture(), [0, 0xff, 0]);
+    gpu.destroy_buffer(texture).unwrap();
+
+    // Another context draws.
+    let texture = self::texture(&mut gpu, 64, 48);
+    let mut commands = drawing_to(&mut gpu, 2, &texture);
+    commands.clear([1.0, 0.0, 0.0, 1.0]);
+    gpu.submit_3d(2, commands.words(), Some(3)).unwrap();
+    gpu.finish().unwrap();
+    gpu.show_buffer(0, &texture).unwrap();
+    gpu.flush(texture.resource_id(), texture.rect()).unwrap();
+    assert_is(&device.picture(), [0xff, 0, 0]);
+    device.stop().unwrap();
+}
+
+#[test]
+fn an_image_that_a_context_uses_is_a_texture() {
+    let (device, mut gpu) = device(&["64x48"]);
+    let spec = BufferSpec::new(BufferKind::Classic, 64, 48, Format::B8g8r8x8);
+    let image = gpu.create_buffer(spec).unwrap();
+    image.fill(image.rect(), 0x0020_4060).unwrap();
+    gpu.transfer_to_host_2d(image.resource_id(), image.rect(), 0).unwrap();
+    gpu.show_buffer(0, &image).unwrap();
+    gpu.flush(image.resource_id(), image.rect()).unwrap();
+    assert_is(&device.picture(), [0x20, 0x40, 0x60]);
+    let mut commands = drawing_to(&mut gpu, 1, &image);
+    // What was in it is in it still.
+    gpu.flush(image.resource_id(), image.rect()).unwrap();
+    assert_is(&device.picture(), [0x20, 0x40, 0x60]);
+    // The context draws to it, and 2D commands do, too.
+    commands.clear([1.0, 0.0, 1.0, 1.0]);
+    gpu.submit_3d(1, commands.words(), Some(1)).unwrap();
+    gpu.finish().unwrap();
+    gpu.flush(image.resource_id(), image.rect()).unwrap();
+    assert_is(&device.picture(), [0xff, 0, 0xff]);
+    let part = Rect { x: 8, y: 40, width: 16, height: 4 };
+    gpu.transfer_to_host_2d(image.resource_id(), part, image.offset_of(8, 40)).unwrap();
+    gpu.flush(image.resource_id(), image.rect()).unwrap();
+    let picture = device.picture();
+    for (x, y) in (0..64 * 48).map(|index| (index % 64, index / 64)) {
+        let inside = (8..24).contains(&x) && (40..44).contains(&y);
+        let wanted = if inside { [0x20, 0x40, 0x60] } else { [0xff, 0, 0xff] };
+        assert_eq!(picture.pixel(x, y), Some(wanted), "at {x}, {y}");
+    }
+    gpu.destroy_context(1).unwrap();
+    gpu.destroy_buffer(image).unwrap();
+    device.stop().unwrap();
+}
+
+#[test]
+fn fences_come_in_order_and_none_is_lost() {
+    let (device, mut gpu) = device(&["64x48"]);
+    let texture = texture(&mut gpu, 512, 512);
+    let commands = drawing_to(&mut gpu, 1, &texture);
+    let mut drawing = VirglCommands::new();
+    for _ in 0..8 {
+        drawing.clear([0.5, 0.5, 0.5, 1.0]);
+    }
+    gpu.submit_3d(1, commands.words(), None).unwrap();
+    for fence in 1..=200 {
+        gpu.submit_3d(1, drawing.words(), Some(fence)).unwrap();
+        if fence % 16 == 0 {
+            gpu.submit_transfer(texture.resource_id(), texture.rect(), 0).unwrap();
+        }
+    }
+    gpu.control().kick().unwrap();
+    let mut fences = Vec::new();
+    while gpu.control().outstanding() > 0 {
+        let completion = gpu.control().wait(TIMEOUT).unwrap().expect("a fence is lost");
+        assert_eq!(completion.header.unwrap().type_.get(), RespType::OkNodata.raw());
+        fences.extend(completion.fence);
+    }
+    assert_eq!(fences, (1..=200).collect::<Vec<u64>>());
+    device.stop().unwrap();
+}
+
+#[test]
+fn a_context_that_is_destroyed_or_a_reset_in_the_middle_loses_nothing() {
+    let (mut device, mut gpu) = device(&["64x48"]);
+    for round in 0..4 {
+        let texture = texture(&mut gpu, 512, 512);
+        let mut commands = drawing_to(&mut gpu, 7, &texture);
+        for _ in 0..8 {
+            commands.clear([0.5, 0.5, 0.5, 1.0]);
+        }
+        for fence in 1..=20 {
+            gpu.submit_3d(7, commands.words(), Some(fence)).unwrap();
+        }
+        if round % 2 == 0 {
+            // Behind those on the queue; all of them are answered.
+            gpu.destroy_context(7).unwrap();
+            let mut left = 20;
+            while let Some(completion) = gpu.control().wait(TIMEOUT).unwrap() {
+                assert!(completion.fence.is_some());
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+            assert_eq!(gpu.control().outstanding(), 0);
+            gpu.destroy_buffer(texture).unwrap();
+        } else {
+            gpu.control().kick().unwrap();
+            let (driver, result) = gpu.reset(TIMEOUT);
+            result.unwrap();
+            gpu = GpuDriver::start(driver, ALL).unwrap();
+        }
+    }
+    device.driver = None;
+    device.stop().unwrap();
+}
+
+#[test]
+fn a_cursor_can_be_a_texture() {
+    let (device, mut gpu) = device(&["256x192"]);
+    let spec = BufferSpec::new(BufferKind::Texture, 64, 64, Format::B8g8r8a8);
+    let cursor = gpu.create_buffer(spec).unwrap();
+    cursor.fill(cursor.rect(), 0xff00_ff80).unwrap();
+    gpu.transfer_to_host_3d(&cursor, cursor.rect()).unwrap();
+    let screen = texture(&mut gpu, 256, 192);
+    gpu.show_buffer(0, &screen).unwrap();
+    gpu.flush(screen.resource_id(), screen.rect()).unwrap();
+    gpu.update_cursor(0, (10, 20), cursor.resource_id(), (0, 0)).unwrap();
+    device.wait_for_picture(|picture| picture.pixel(12, 22) == Some([0, 0xff, 0x80]));
+    assert_eq!(device.picture().pixel(9, 20), Some([0, 0, 0]));
+    device.stop().unwrap();
+}
+
+#[test]
+fn bad_numbers_are_errors_for_that_command_only() {
+    let (device, mut gpu) = device(&["64x48"]);
+    let texture = texture(&mut gpu, 64, 48);
+    let commands = drawing_to(&mut gpu, 1, &texture);
+    let id = texture.resource_id();
+    let resource = |command, context, id: u32| ResourceRequest {
+        hdr: in_context(command, context),
+        resource_id: id.into(),
+        padding: 0.into(),
+    };
+    let context = RespType::ErrInvalidContextId.raw();
+    let (no_resource, parameter) =
+        (RespType::ErrInvalidResourceId.raw(), RespType::ErrInvalidParameter.raw());
+    // Contexts: taken, 0, of others, none; capsets that are not offered, although rutabaga has them.
+    let create = |number, init: u32| CtxCreate {
+        hdr: in_context(Command::CtxCreate, number),
+        context_init: init.into(),
+        ..CtxCreate::default()
+    };
+    assert_eq!(answer(&mut gpu, &create(1, 2)), context);
+    assert_eq!(answer(&mut gpu, &create(0, 2)), context);
+    for init in [5, 4, 3, 6, 255, 0x100 | 2] {
+        assert_eq!(answer(&mut gpu, &create(9, init)), parameter, "{init:#x}");
+    }
+    let long = CtxCreate { nlen: 65.into(), ..create(9, 2) };
+    assert_eq!(answer(&mut gpu, &long), parameter);
+    assert_eq!(answer(&mut gpu, &in_context(Command::CtxDestroy, 9)), context);
+    assert_eq!(answer(&mut gpu, &in_context(Command::CtxDestroy, 0)), context);
+    assert_eq!(answer(&mut gpu, &resource(Command::CtxAttachResource, 9, id)), context);
+    assert_eq!(answer(&mut gpu, &resource(Command::CtxAttachResource, 1, 0)), no_resource);
+    assert_eq!(answer(&mut gpu, &resource(Command::CtxDetachResource, 1, 77)), no_resource);
+    // Submissions: for no context, longer than they are, odd, empty.
+    let submit = |number, size: u32| CmdSubmit {
+        hdr: in_context(Command::Submit3d, number),
+        size: size.into(),
+        padding: 0.into(),
+    };
+    assert_eq!(answer(&mut gpu, &submit(9, 0)), context);
+    assert_eq!(answer(&mut gpu, &submit(1, 4)), parameter);
+    assert_eq!(answer(&mut gpu, &submit(1, u32::MAX)), parameter);
+    assert_eq!(answer(&mut gpu, &submit(1, 2)), parameter);
+    assert_eq!(answer(&mut gpu, &submit(1, 0)), RespType::OkNodata.raw());
+    // Textures that cannot be.
+    let changed = |change: fn(&mut ResourceCreate3d)| {
+        let mut request = create_3d(50, Format::B8g8r8x8, 64, 48);
+        change(&mut request);
+        request
+    };
+    let refused: [(fn(&mut ResourceCreate3d), u32); 7] = [
+        (|request| request.resource_id.set(0), no_resource),
+        (|request| request.width.set(0), parameter),
+        (|request| request.depth.set(0), parameter),
+        (|request| request.width.set(u32::MAX), RespType::ErrOutOfMemory.raw()),
+        (|request| request.array_size.set(u32::MAX), RespType::ErrOutOfMemory.raw()),
+        (|request| request.nr_samples.set(u32::MAX), RespType::ErrOutOfMemory.raw()),
+        (|request| request.target.set(77), RespType::ErrUnspec.raw()),
+    ];
+    for (change, wanted) in refused {
+        let request = changed(change);
+        assert_eq!(answer(&mut gpu, &request), wanted, "{request:?}");
+    }
+    // Transfers beyond the texture or its backing.
+    let transfers: [fn(&mut TransferHost3d); 6] = [
+        |transfer| transfer.box_.w.set(65),
+        |transfer| transfer.box_.x.set(u32::MAX),
+        |transfer| transfer.box_.d.set(2),
+        |transfer| transfer.offset.set(u64::MAX),
+        |transfer| transfer.stride.set(u32::MAX),
+        |transfer| transfer.level.set(1),
+    ];
+    for change in transfers {
+        for command in [Command::TransferToHost3d, Command::TransferFromHost3d] {
+            let mut request = transfer_3d(command, &texture, texture.rect());
+            change(&mut request);
+            assert_ne!(answer(&mut gpu, &request), RespType::OkNodata.raw(), "{request:?}");
+        }
+    }
+    // And after all that, it draws.
+    gpu.submit_3d(1, commands.words(), Some(1)).unwrap();
+    gpu.finish().unwrap();
+    device.stop().unwrap();
+}
+
+/// Commands of a virgl stream that virglrenderer has had holes in, or that make no sense: the context is
+/// lost at worst, and the one beside it draws on.
+#[test]
+fn hostile_streams_hurt_their_own_context_only() {
+    let (device, mut gpu) = device(&["64x48"]);
+    let shown = texture(&mut gpu, 64, 48);
+    let mut drawing = drawing_to(&mut gpu, 1, &shown);
+    drawing.clear([0.0, 0.0, 1.0, 1.0]);
+    let target = texture(&mut gpu, 64, 48);
+    let mut streams: Vec<(&str, Vec<u32>)> = Vec::new();
+    let mut add = |name, build: &dyn Fn(&mut VirglCommands)| {
+        let mut commands = VirglCommands::new();
+        build(&mut commands);
+        streams.push((name, commands.words().to_vec()));
+    };
+    let id = target.resource_id();
+    // virgl_protocol.h: commands, and types of objects.
+    const CREATE_OBJECT: u8 = 1;
+    const BIND_OBJECT: u8 = 2;
+    const SET_VERTEX_BUFFERS: u8 = 6;
+    const DRAW_VBO: u8 = 8;
+    const RESOURCE_INLINE_WRITE: u8 = 9;
+    const SET_CONSTANT_BUFFER: u8 = 12;
+    const BLIT: u8 = 16;
+    const RESOURCE_COPY_REGION: u8 = 17;
+    const SET_SUB_CTX: u8 = 28;
+    const TRANSFER3D: u8 = 45;
+    const COPY_TRANSFER3D: u8 = 46;
+    const SHADER: u8 = 4;
+    const VERTEX_ELEMENTS: u8 = 5;
+    const SAMPLER_VIEW: u8 = 6;
+    add("a length beyond the end", &|c| {
+        c.command(7, 0, &[0; 8]);
+    });
+    add("CVE-2017-5957, a viewport index", &|c| {
+        c.command(4, 0, &[u32::MAX, 0, 0, 0, 0, 0, 0]);
+    });
+    add("CVE-2017-6209, a shader of any text", &|c| {
+        c.command(CREATE_OBJECT, SHADER, &[5, 0, 64, 300, 0, 0x5452_4556, 0x5858_5858, 0x0a58]);
+    });
+    add("CVE-2017-6210, a blit of no resource", &|c| {
+        c.command(BLIT, 0, &[0; 21]);
+    });
+    add("CVE-2017-6355, vertex elements without number", &|c| {
+        c.command(CREATE_OBJECT, VERTEX_ELEMENTS, &[6, 0, 0, 0, u32::MAX]);
+    });
+    add("CVE-2019-18388, an inline write to no resource", &|c| {
+        c.command(RESOURCE_INLINE_WRITE, 0, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]);
+    });
+    add("CVE-2019-18389, an inline write beyond the texture", &|c| {
+        c.command(RESOURCE_INLINE_WRITE, 0, &[id, 0, 0, 0x7fff_0000, 0, 60, 40, 0, 64, 48, 1, 0]);
+    });
+    add("CVE-2019-18390, a blit beyond the texture", &|c| {
+        let blit = [0xff, 0, 0, id, 0, 1, 0, 0, 0, 1000, 1000, 1, id, 0, 1, 0, 0, 0, 9999, 9999, 1];
+        c.command(BLIT, 0, &blit);
+    });
+    add("CVE-2019-18391, a transfer longer than its backing", &|c| {
+        c.command(TRANSFER3D, 0, &[id, 0, 0, 0xffff_0000, 0, 0, 0, 0, 64, 48, 1, 0xffff_0000, 1]);
+    });
+    add("CVE-2020-8002, a vertex buffer of no resource", &|c| {
+        c.command(SET_VERTEX_BUFFERS, 0, &[4, 0, 0xdead]).command(DRAW_VBO, 0, &[0; 12]);
+    });
+    add("CVE-2022-0135, a copy between wrong kinds", &|c| {
+        c.command(RESOURCE_COPY_REGION, 0, &[id, 0, 60, 44, 0, id, 0, 50, 40, 0, 9999, 9999, 9]);
+    });
+    add("a copying transfer from no resource", &|c| {
+        c.command(COPY_TRANSFER3D, 0, &[id, 0, 0, 0, 0, 0, 0, 0, 64, 48, 1, 0, 0xdead, 1]);
+    });
+    add("an object that is not there", &|c| {
+        c.command(BIND_OBJECT, 1, &[0xdead]);
+    });
+    add("a sub-context that is not there", &|c| {
+        c.command(SET_SUB_CTX, 0, &[99]);
+    });
+    add("a view of no resource", &|c| {
+        c.command(CREATE_OBJECT, SAMPLER_VIEW, &[8, 0xdead, 1, 0, 0, 0]);
+    });
+    add("constants without end", &|c| {
+        c.command(SET_CONSTANT_BUFFER, 0, &[99, 99]);
+    });
+    add("commands that there are not", &|c| {
+        c.command(250, 250, &[1, 2, 3]);
+    });
+    streams.push(("a header alone", vec![0xffff_0007]));
+    streams.push(("nothing but ones", vec![u32::MAX; 64]));
+    streams.push(("a length beyond the end, again", vec![0xffff_0101, 1, 2, 3]));
+    for (number, (name, words)) in (10..).zip(&streams) {
+        gpu.create_context(number, name).unwrap();
+        gpu.attach_to_context(number, id).unwrap();
+        gpu.submit_3d(number, words, Some(u64::from(number))).unwrap();
+        gpu.control().kick().unwrap();
+        let completion = gpu.control().wait(TIMEOUT).unwrap();
+        let completion = completion.unwrap_or_else(|| panic!("{name}: no fence"));
+        assert_eq!(completion.fence, Some(number.into()), "{name}");
+        gpu.submit_3d(1, drawing.words(), Some(1000 + u64::from(number))).unwrap();
+        gpu.finish().unwrap();
+        if number % 2 == 0 {
+            gpu.destroy_context(number).unwrap();
+        }
+    }
+    gpu.show_buffer(0, &shown).unwrap();
+    gpu.flush(shown.resource_id(), shown.rect()).unwrap();
+    assert_is(&device.picture(), [0, 0, 0xff]);
+    assert_eq!(lock(&device.shared).restarts, 0);
     device.stop().unwrap();
 }

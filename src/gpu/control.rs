@@ -46,7 +46,7 @@ impl Gpu {
             Command::CtxDestroy => self.ctx_destroy(request),
             Command::CtxAttachResource => self.ctx_attach_resource(request),
             Command::CtxDetachResource => self.ctx_detach_resource(request),
-            Command::ResourceCreate3d => self.resource_create_3d(request),
+            Command::ResourceCreate3d => self.resource_create_3d(request, display),
             Command::TransferToHost3d => self.transfer_3d(request, Direction::ToHost),
             Command::TransferFromHost3d => self.transfer_3d(request, Direction::FromHost),
             Command::Submit3d => self.submit_3d(request),
@@ -94,7 +94,7 @@ impl Gpu {
         Ok(Outcome::Done)
     }
 
-    fn remove_resource(&mut self, id: u32, display: &mut dyn Display) {
+    pub(super) fn remove_resource(&mut self, id: u32, display: &mut dyn Display) {
         // The display lets go of the memory before the memory goes, and so does the renderer.
         self.turn_off(display, |shown| shown.resource_id == id);
         if let (Ok(true), Some(three_d)) =

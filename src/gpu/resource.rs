@@ -255,16 +255,17 @@ impl Resources {
     /// An image is the 3D renderer's from now on; its memory is the copy for the display.
     pub(super) fn become_texture(&mut self, id: u32) -> Result<(), CommandError> {
         let resource = self.table.get_mut(&id).ok_or(CommandError::NoResource(id))?;
-        resource.rendered = true;
-        if let Kind::Image(image) = &resource.kind {
-            let bytes = image.bytes;
-            let image = Image { memory: None, ..*image };
-            if resource.kind.files() > 0 {
-                // Whoever shows it is told of the other memory when it is shown again.
-                self.usage.files -= 1;
-            }
-            resource.kind = Kind::Texture(Texture { bytes, image: Some(image) });
+        let Kind::Image(image) = &mut resource.kind else {
+            return Err(CommandError::WrongKind(id));
+        };
+        let Image { format, width, height, stride, bytes, .. } = *image;
+        if image.memory.is_some() {
+            self.usage.add_bytes(bytes, &self.limits)?;
         }
+        let memory = image.memory.take();
+        let image = Some(Image { format, width, height, stride, bytes, memory });
+        resource.kind = Kind::Texture(Texture { bytes, image });
+        resource.rendered = true;
         Ok(())
     }
 
@@ -585,14 +586,15 @@ fn make_memory(
 /// Writes a resource to the state file. `None`: it has no room, which the limits rule out.
 fn record(state: &mut StateFile, id: u32, resource: &Resource) -> Option<Place> {
     let mut record = ResourceRecord { id, serial: resource.serial, ..ResourceRecord::default() };
-    match &resource.kind {
-        Kind::Image(image) => {
+    match (&resource.kind, resource.kind.image()) {
+        // Of a texture the next process has what was last shown of it.
+        (_, Some(image)) => {
             record.format = image.format as u32;
             record.dimensions = pair((image.width, image.height));
         }
-        Kind::Blob(blob) => record.size = blob.size,
-        // The next process has nothing of it.
-        Kind::Texture(_) | Kind::HostBlob(_) => return None,
+        (Kind::Blob(blob), _) => record.size = blob.size,
+        // It has nothing of other resources of 3D.
+        _ => return None,
     }
     match &resource.backing {
         Some(backing) => state.insert(record, backing.iter()),

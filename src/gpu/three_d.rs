@@ -5,6 +5,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::backing::Backing;
 use super::chain::Request;
+use super::display::Display;
 use super::engine::{Direction, Engine, Timeline};
 use super::error::CommandError;
 use super::limits::LimitKind;
@@ -27,6 +28,8 @@ mod target {
 
 /// Gallium's bind flags of a texture that can be drawn to and sampled.
 const BIND_RENDER_TARGET_AND_SAMPLER: u32 = 1 << 1 | 1 << 3;
+
+const BYTES_PER_PIXEL: u64 = Format::BYTES_PER_PIXEL as u64;
 
 /// Bytes that a texel may have at most, in formats that are not looked at here.
 const MOST_BYTES_PER_TEXEL: u64 = 16;
@@ -139,10 +142,15 @@ impl Gpu {
     pub(super) fn resource_create_3d<M: GuestMemory>(
         &mut self,
         request: &mut Request<'_, M>,
+        display: &mut dyn Display,
     ) -> CommandResult {
         let body: ResourceCreate3d = request.body()?;
         let id = body.resource_id.get();
         self.three_d()?;
+        if self.repeating && self.resources.get(id).is_ok() {
+            // An earlier device has made it, and this one has its picture only.
+            self.remove_resource(id, display);
+        }
         self.resources.check_free(id)?;
         let texture = self.texture_of(&body)?;
         let kind = Kind::Texture(texture);
@@ -170,7 +178,7 @@ impl Gpu {
         let plain = matches!(body.target.get(), target::TEXTURE_2D | target::TEXTURE_RECT)
             && (depth, layers, samples) == (1, 1, 1);
         let format = Format::from_raw(body.format.get());
-        let texel = format.map_or(MOST_BYTES_PER_TEXEL, |_| Format::BYTES_PER_PIXEL.into());
+        let texel = format.map_or(MOST_BYTES_PER_TEXEL, |_| BYTES_PER_PIXEL);
         // Dimensions are limited, and there are fewer than 2^16 samples in any renderer.
         let texels = u64::from(width) * u64::from(height) * u64::from(depth);
         let bytes = texels.saturating_mul(layers.into()).saturating_mul(samples.into());
@@ -198,7 +206,8 @@ impl Gpu {
         body.flags.set(RESOURCE_FLAG_Y_0_TOP);
         let whole = Rect::of_size(image.width, image.height);
         self.three_d()?.engine.create_resource(&body)?;
-        self.resources.become_texture(id)?;
+        let became = self.resources.become_texture(id);
+        self.unless_inserted(id, became)?;
         if self.resources.get(id)?.backing.is_some() {
             self.share_backing(id, memory)?;
             // What was transferred before is in the backing still, or has been overdrawn there.
@@ -255,6 +264,10 @@ impl Gpu {
         let resource = self.resources.get(id)?;
         if !resource.rendered {
             return Err(CommandError::WrongKind(id));
+        }
+        let plain = resource.kind.image().is_some();
+        if !fits_32_bits(&body, if plain { BYTES_PER_PIXEL } else { MOST_BYTES_PER_TEXEL }) {
+            return Err(CommandError::OutOfRange("transfer"));
         }
         self.three_d()?.engine.transfer(direction, &body)?;
         Ok(Outcome::Done)
@@ -379,6 +392,23 @@ impl Gpu {
         self.resources.counts.hold(LimitKind::Contexts, 0);
         unref_all(&mut three_d.engine, self.resources.rendered());
     }
+}
+
+/// Whether the last byte of a transfer is one that 32 bits can name. virglrenderer counts in 32 bits, and
+/// would take one that is beyond for one that is not.
+fn fits_32_bits(body: &TransferHost3d, texel: u64) -> bool {
+    let box_ = &body.box_;
+    let [width, height, depth] = [box_.w, box_.h, box_.d].map(|size| u64::from(size.get()));
+    let or = |given: u32, least: u64| if given == 0 { least } else { given.into() };
+    let stride = or(body.stride.get(), width.saturating_mul(texel));
+    let rows = stride.saturating_mul(height);
+    let layers = or(body.layer_stride.get(), rows).saturating_mul(depth);
+    let end = body.offset.get().saturating_add(rows).saturating_add(layers);
+    let corner = |at: u32, size: u64| u64::from(at) + size <= u64::from(u32::MAX);
+    end <= u64::from(u32::MAX)
+        && corner(box_.x.get(), width)
+        && corner(box_.y.get(), height)
+        && corner(box_.z.get(), depth)
 }
 
 fn unref_all(engine: &mut Engine, resources: impl Iterator<Item = u32>) {
