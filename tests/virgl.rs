@@ -334,6 +334,8 @@ fn bad_numbers_are_errors_for_that_command_only() {
         padding: 0.into(),
     };
     assert_eq!(answer(&mut gpu, &submit(9, 0)), context);
+    // CVE-2017-6210: a stream for context 0, which is virglrenderer's own.
+    assert_eq!(answer(&mut gpu, &submit(0, 0)), context);
     assert_eq!(answer(&mut gpu, &submit(1, 4)), parameter);
     assert_eq!(answer(&mut gpu, &submit(1, u32::MAX)), parameter);
     assert_eq!(answer(&mut gpu, &submit(1, 2)), parameter);
@@ -398,32 +400,52 @@ fn hostile_streams_hurt_their_own_context_only() {
     // virgl_protocol.h: commands, and types of objects.
     const CREATE_OBJECT: u8 = 1;
     const BIND_OBJECT: u8 = 2;
+    const SET_VIEWPORT_STATE: u8 = 4;
+    const SET_FRAMEBUFFER_STATE: u8 = 5;
     const SET_VERTEX_BUFFERS: u8 = 6;
+    const CLEAR: u8 = 7;
     const DRAW_VBO: u8 = 8;
     const RESOURCE_INLINE_WRITE: u8 = 9;
     const SET_CONSTANT_BUFFER: u8 = 12;
     const BLIT: u8 = 16;
     const RESOURCE_COPY_REGION: u8 = 17;
     const SET_SUB_CTX: u8 = 28;
-    const TRANSFER3D: u8 = 45;
-    const COPY_TRANSFER3D: u8 = 46;
+    const LAUNCH_GRID: u8 = 37;
+    const TRANSFER3D: u8 = 43;
+    const COPY_TRANSFER3D: u8 = 45;
     const SHADER: u8 = 4;
     const VERTEX_ELEMENTS: u8 = 5;
     const SAMPLER_VIEW: u8 = 6;
-    add("a length beyond the end", &|c| {
-        c.command(7, 0, &[0; 8]);
+    let shader = |length: u32, text: &[u8]| {
+        // Its handle, kind, length in bytes, tokens, and no streamout; then the text.
+        let mut payload = vec![5, 0, length, 300, 0];
+        payload.extend(text.chunks(4).map(|word| {
+            let mut bytes = [0; 4];
+            bytes[..word.len()].copy_from_slice(word);
+            u32::from_le_bytes(bytes)
+        }));
+        payload
+    };
+    let endless = [b"FRAG\nDCL ".as_slice(), &[b'A'; 3000], b"\nEND\n"].concat();
+    let long = shader(endless.len() as u32, &endless);
+    let overflow = shader(0x7fff_fffc, b"FRAG\nEND\n");
+    add("CVE-2017-5937, a clear of nothing", &|c| {
+        c.command(CLEAR, 0, &[u32::MAX, 0, 0, 0, 0, 0, 0, 0]);
     });
-    add("CVE-2017-5957, a viewport index", &|c| {
-        c.command(4, 0, &[u32::MAX, 0, 0, 0, 0, 0, 0]);
+    add("CVE-2017-5956, a draw of nothing", &|c| {
+        c.command(DRAW_VBO, 0, &[u32::MAX; 12]);
     });
-    add("CVE-2017-6209, a shader of any text", &|c| {
-        c.command(CREATE_OBJECT, SHADER, &[5, 0, 64, 300, 0, 0x5452_4556, 0x5858_5858, 0x0a58]);
+    add("CVE-2017-5957, more colour buffers than there are", &|c| {
+        c.command(SET_FRAMEBUFFER_STATE, 0, &[200, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
     });
-    add("CVE-2017-6210, a blit of no resource", &|c| {
-        c.command(BLIT, 0, &[0; 21]);
+    add("CVE-2017-5994, more vertex elements than there are", &|c| {
+        c.command(CREATE_OBJECT, VERTEX_ELEMENTS, &[6; 1 + 4 * 200]);
     });
-    add("CVE-2017-6355, vertex elements without number", &|c| {
-        c.command(CREATE_OBJECT, VERTEX_ELEMENTS, &[6, 0, 0, 0, u32::MAX]);
+    add("CVE-2017-6209, an identifier that is too long", &|c| {
+        c.command(CREATE_OBJECT, SHADER, &long);
+    });
+    add("CVE-2017-6355, a shader that is longer than it is", &|c| {
+        c.command(CREATE_OBJECT, SHADER, &overflow);
     });
     add("CVE-2019-18388, an inline write to no resource", &|c| {
         c.command(RESOURCE_INLINE_WRITE, 0, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]);
@@ -431,18 +453,27 @@ fn hostile_streams_hurt_their_own_context_only() {
     add("CVE-2019-18389, an inline write beyond the texture", &|c| {
         c.command(RESOURCE_INLINE_WRITE, 0, &[id, 0, 0, 0x7fff_0000, 0, 60, 40, 0, 64, 48, 1, 0]);
     });
-    add("CVE-2019-18390, a blit beyond the texture", &|c| {
+    add("CVE-2019-18390, a blit beyond the textures", &|c| {
         let blit = [0xff, 0, 0, id, 0, 1, 0, 0, 0, 1000, 1000, 1, id, 0, 1, 0, 0, 0, 9999, 9999, 1];
         c.command(BLIT, 0, &blit);
     });
-    add("CVE-2019-18391, a transfer longer than its backing", &|c| {
+    add("CVE-2019-18391, a transfer beyond its backing", &|c| {
         c.command(TRANSFER3D, 0, &[id, 0, 0, 0xffff_0000, 0, 0, 0, 0, 64, 48, 1, 0xffff_0000, 1]);
     });
-    add("CVE-2020-8002, a vertex buffer of no resource", &|c| {
-        c.command(SET_VERTEX_BUFFERS, 0, &[4, 0, 0xdead]).command(DRAW_VBO, 0, &[0; 12]);
+    add("CVE-2020-8002, a grid without a shader", &|c| {
+        c.command(LAUNCH_GRID, 0, &[1, 1, 1, 1, 1, 1, 0, 0]);
     });
-    add("CVE-2022-0135, a copy between wrong kinds", &|c| {
+    add("CVE-2022-0135, a copy beyond the textures", &|c| {
         c.command(RESOURCE_COPY_REGION, 0, &[id, 0, 60, 44, 0, id, 0, 50, 40, 0, 9999, 9999, 9]);
+    });
+    add("CVE-2025-2509, a vertex element of a format that there is not", &|c| {
+        c.command(CREATE_OBJECT, VERTEX_ELEMENTS, &[6, 0, 0, 0, u32::MAX]);
+    });
+    add("a viewport of a number that there is not", &|c| {
+        c.command(SET_VIEWPORT_STATE, 0, &[u32::MAX, 0, 0, 0, 0, 0, 0]);
+    });
+    add("vertices in no resource", &|c| {
+        c.command(SET_VERTEX_BUFFERS, 0, &[4, 0, 0xdead]).command(DRAW_VBO, 0, &[0; 12]);
     });
     add("a copying transfer from no resource", &|c| {
         c.command(COPY_TRANSFER3D, 0, &[id, 0, 0, 0, 0, 0, 0, 0, 64, 48, 1, 0, 0xdead, 1]);
@@ -456,10 +487,10 @@ fn hostile_streams_hurt_their_own_context_only() {
     add("a view of no resource", &|c| {
         c.command(CREATE_OBJECT, SAMPLER_VIEW, &[8, 0xdead, 1, 0, 0, 0]);
     });
-    add("constants without end", &|c| {
+    add("constants of no shader", &|c| {
         c.command(SET_CONSTANT_BUFFER, 0, &[99, 99]);
     });
-    add("commands that there are not", &|c| {
+    add("a command that there is not", &|c| {
         c.command(250, 250, &[1, 2, 3]);
     });
     streams.push(("a header alone", vec![0xffff_0007]));
