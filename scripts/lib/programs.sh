@@ -2,23 +2,25 @@
 # Builds our programs for the box. Sourced after rootfs.sh.
 
 PROGRAMS=(virtio-loopback-gpu)
-# With OpenGL, which needs a newer virglrenderer than Debian 12 has: built in the box's own Debian.
+# Where cargo builds in the tree. Its build scripts may not run on this machine.
+TREE_TARGET=$BOX_DIR/cargo-tree
 # The release profile without link-time optimisation: emulated, debug code is too slow, and LTO doubles the build.
-PROGRAM_OPTIONS=(--locked --bins --features virgl --release --config profile.release.lto=false --config profile.release.strip=true)
+PROGRAM_OPTIONS=(--release --config profile.release.lto=false --config profile.release.strip=true)
 
 # What building in the box's own Debian needs.
 BUILD_TREE_PACKAGES=$(IFS=, && printf '%s' "${BUILD_PACKAGES[*]},${VIRGL_BUILD_PACKAGES[*]}")
 
-# ensure_programs — our programs in $BOX_DIR/bin, built in a Debian 13 tree.
+# ensure_programs — our programs in $BOX_DIR/bin. OpenGL needs a newer virglrenderer than Debian 12 has, so they are built
+# in a Debian 13 tree.
 ensure_programs() {
-    local program built=$BOX_DIR/cargo
+    local program
     mkdir -p -- "$BOX_DIR/bin"
     ensure_build_tree
     step "building the programs"
-    with_lock "$BOX_DIR/bin.lock" build_in_tree "$built"
+    with_lock "$BOX_DIR/bin.lock" quietly "$BOX_DIR/logs/programs.log" cargo_in_tree build --bins "${PROGRAM_OPTIONS[@]}"
     for program in "${PROGRAMS[@]}"; do
-        cmp -s -- "$built/release/$program" "$BOX_DIR/bin/$program" ||
-            install -m 755 -- "$built/release/$program" "$BOX_DIR/bin/$program"
+        cmp -s -- "$TREE_TARGET/release/$program" "$BOX_DIR/bin/$program" ||
+            install -m 755 -- "$TREE_TARGET/release/$program" "$BOX_DIR/bin/$program"
     done
 }
 
@@ -34,13 +36,17 @@ make_build_tree() {
     printf '%s\n' "$key" >"$dir.stamp"
 }
 
-# build_in_tree TARGET-DIR — with this machine's Rust toolchain and crates; the tree needs no network.
-build_in_tree() {
-    local toolchain home=${CARGO_HOME:-$HOME/.cargo}
+# cargo_in_tree COMMAND ARG… — with OpenGL, and with this machine's Rust toolchain and crates; the tree needs no network.
+# /dev is the machine's, where it has GPUs.
+cargo_in_tree() {
+    local toolchain home=${CARGO_HOME:-$HOME/.cargo} variable kept=()
     toolchain=$(rustc --print sysroot)
     [[ $toolchain != /usr ]] || die "building in a Debian tree needs a Rust toolchain outside of /usr, such as rustup's"
     cargo fetch --locked --quiet
-    quietly "$BOX_DIR/logs/programs.log" in_tree "$BOX_CACHE/build" --bind "$toolchain" --bind "$home" --bind "$TOP" \
-        env "CARGO_HOME=$home" "RUSTC=$toolchain/bin/rustc" "$toolchain/bin/cargo" build --offline \
-        --manifest-path "$TOP/Cargo.toml" --target-dir "$1" "${PROGRAM_OPTIONS[@]}"
+    for variable in NO_TEST_SKIPPED RUST_LOG RUST_BACKTRACE; do
+        [[ -z ${!variable-} ]] || kept+=("$variable=${!variable}")
+    done
+    in_tree "$BOX_CACHE/build" --bind /dev --bind "$toolchain" --bind "$home" --bind "$TOP" \
+        env "CARGO_HOME=$home" "RUSTC=$toolchain/bin/rustc" "RUSTDOC=$toolchain/bin/rustdoc" "${kept[@]}" \
+        "$toolchain/bin/cargo" "$1" --offline --locked --features virgl --manifest-path "$TOP/Cargo.toml" --target-dir "$TREE_TARGET" "${@:2}"
 }

@@ -33,7 +33,7 @@ summary() {
 
 host_tests() {
     need_packages "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
-    cargo_tests "cargo test" --workspace
+    cargo_tests "cargo test" cargo test --locked --no-fail-fast --workspace
     fuzz_tests
     module_tests
 }
@@ -41,14 +41,19 @@ host_tests() {
 # fuzz_tests — the seeds of the fuzz targets, on the stable toolchain and without libFuzzer.
 fuzz_tests() {
     local -x RUSTFLAGS="--cfg fuzzing" CARGO_TARGET_DIR=$TOP/target/fuzz/stable
-    cargo_tests "fuzz seeds" --manifest-path fuzz/Cargo.toml --no-default-features
+    cargo_tests "fuzz seeds" cargo test --locked --no-fail-fast --manifest-path fuzz/Cargo.toml --no-default-features
 }
 
-# cargo_tests NAME ARG… — counts every test of every test program of `cargo test ARG…`.
+# virgl_tests — OpenGL without the kernel, in the box's own Debian: in software, on this machine.
+virgl_tests() {
+    cargo_tests "virgl tests" scripts/box cargo test --no-fail-fast --lib --test virgl
+}
+
+# cargo_tests NAME CMD… — counts every test of every test program that CMD, a `cargo test`, runs.
 cargo_tests() {
     local log=$TEST_DIR/${1// /-}.log status=0 ok bad
     step "$1"
-    NO_TEST_SKIPPED=1 quietly "$log" cargo test "${@:2}" --locked --no-fail-fast || status=$?
+    NO_TEST_SKIPPED=1 quietly "$log" "${@:2}" || status=$?
     ok=$(sed -n 's/^test result: .* \([0-9]*\) passed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     bad=$(sed -n 's/^test result: .* \([0-9]*\) failed;.*/\1/p' "$log" | paste -sd+ | bc_or_zero)
     passed=$((passed + ok))
