@@ -346,7 +346,8 @@ fn bad_numbers_are_errors_for_that_command_only() {
         change(&mut request);
         request
     };
-    let refused: [(fn(&mut ResourceCreate3d), u32); 7] = [
+    type Change = fn(&mut ResourceCreate3d);
+    let refused: [(Change, u32); 7] = [
         (|request| request.resource_id.set(0), no_resource),
         (|request| request.width.set(0), parameter),
         (|request| request.depth.set(0), parameter),

@@ -17,7 +17,8 @@ ensure_programs() {
     mkdir -p -- "$BOX_DIR/bin"
     ensure_build_tree
     step "building the programs"
-    with_lock "$BOX_DIR/bin.lock" quietly "$BOX_DIR/logs/programs.log" cargo_in_tree build --bins "${PROGRAM_OPTIONS[@]}"
+    with_lock "$BOX_DIR/bin.lock" \
+        quietly "$BOX_DIR/logs/programs.log" cargo_in_tree build --bins "${PROGRAM_OPTIONS[@]}"
     for program in "${PROGRAMS[@]}"; do
         cmp -s -- "$TREE_TARGET/release/$program" "$BOX_DIR/bin/$program" ||
             install -m 755 -- "$TREE_TARGET/release/$program" "$BOX_DIR/bin/$program"
@@ -47,6 +48,8 @@ cargo_in_tree() {
         [[ -z ${!variable-} ]] || kept+=("$variable=${!variable}")
     done
     in_tree "$BOX_CACHE/build" --bind /dev --bind "$toolchain" --bind "$home" --bind "$TOP" \
-        env "CARGO_HOME=$home" "RUSTC=$toolchain/bin/rustc" "RUSTDOC=$toolchain/bin/rustdoc" "${kept[@]}" \
-        "$toolchain/bin/cargo" "$1" --offline --locked --features virgl --manifest-path "$TOP/Cargo.toml" --target-dir "$TREE_TARGET" "${@:2}"
+        env "CARGO_HOME=$home" "RUSTC=$toolchain/bin/rustc" "RUSTDOC=$toolchain/bin/rustdoc" \
+        "RUSTUP_TOOLCHAIN=$toolchain" "${kept[@]}" \
+        "$toolchain/bin/cargo" "$1" --offline --locked --features virgl --manifest-path "$TOP/Cargo.toml" \
+        --target-dir "$TREE_TARGET" "${@:2}"
 }

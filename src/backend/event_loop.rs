@@ -66,6 +66,11 @@ impl Server {
         poll.add(signals.as_fd(), Source::Fences, Trigger::Edge)?;
         let device = Device::new(limits, renderer, signals, Arc::clone(&poll));
         let device = device.map_err(EventLoopError::Queues)?;
+        // The loop's thread is the only one, but the `vhost` crate wants these.
+        #[cfg_attr(
+            feature = "virgl",
+            expect(clippy::arc_with_non_send_sync, reason = "a renderer stays on its thread")
+        )]
         let device = Arc::new(Mutex::new(device));
         let connection = Connection::new(stream, Arc::clone(&device))?;
         poll.add(stop.as_fd(), Source::Stop, Trigger::Level)?;

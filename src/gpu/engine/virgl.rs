@@ -191,10 +191,11 @@ impl Engine {
             offset: body.offset.get(),
         };
         let (context, id) = (body.hdr.ctx_id.get(), body.resource_id.get());
-        Ok(match direction {
+        match direction {
             Direction::ToHost => self.rutabaga.transfer_write(context, id, transfer, None)?,
             Direction::FromHost => self.rutabaga.transfer_read(context, id, transfer, None)?,
-        })
+        }
+        Ok(())
     }
 
     /// Copies a rectangle of a texture to the same place of `pixels`, whose rows are `stride` bytes
