@@ -438,6 +438,7 @@ fn sequence(steps: Vec<Step>) {
         backing_entries: 64,
         total_backing_entries: 256,
         command: 2048,
+        contexts: 1,
     };
     let mut fixture = Fixture::with(limits, Looker::default());
     fixture.display.memory = fixture.memory.clone();

@@ -399,6 +399,7 @@ fn sequence(input: Input) {
         backing_entries: 64,
         total_backing_entries: 256,
         command: 2048,
+        contexts: 1,
     };
     let mut front_end = FrontEnd::new(limits);
     if input.proper {

@@ -172,6 +172,7 @@ fn sequence(input: Input) {
         backing_entries: 64,
         total_backing_entries: 256,
         command: 2048,
+        contexts: 1,
     };
     let rings = Rings::new(limits);
     let driver = Driver::new(rings.memory().try_clone().unwrap());

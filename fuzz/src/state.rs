@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     backing_entries: 6,
     total_backing_entries: 12,
     command: 4096,
+    contexts: 1,
 };
 
 /// Bytes of the file that mean something: all but most of the first page.

@@ -17,8 +17,9 @@ use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserVringAddrFlags}
 use super::EventLoopError;
 use super::device::Device;
 use super::event_loop::Server;
+use super::fences::Signals;
 use super::poll::Poll;
-use crate::gpu::{Limits, wire};
+use crate::gpu::{Limits, Renderer, wire};
 
 /// Bytes of the driver's memory.
 pub const MEMORY: u64 = 4 << 20;
@@ -62,7 +63,7 @@ impl Rings {
     /// A device whose queues run.
     pub fn new(limits: Limits) -> Self {
         let poll = Arc::new(Poll::new().unwrap());
-        let device = Device::new(limits, poll).unwrap();
+        let device = Device::new(limits, Renderer::TwoD, Signals::new().unwrap(), poll).unwrap();
         let memory = rustix::fs::memfd_create("driver", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, MEMORY).unwrap();
         let mut rings = Self { device, memory: memory.into(), _eventfds: Vec::new() };
@@ -154,7 +155,8 @@ impl EventLoop {
     /// A loop that serves the front-end behind `stream`.
     pub fn new(stream: UnixStream, limits: Limits) -> Self {
         let stop: OwnedFd = eventfd().into();
-        let server = Server::new(stream, limits, &stop).unwrap();
+        let server =
+            Server::new(stream, Renderer::TwoD, Signals::new().unwrap(), limits, &stop).unwrap();
         Self { server, ready: Vec::with_capacity(8), _stop: stop }
     }
 
