@@ -1,5 +1,8 @@
 //! The resource table: what there is, what it costs, and how its pixels get to where they are shown.
 
+mod kind;
+mod rows;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
@@ -7,7 +10,7 @@ use std::sync::Arc;
 
 use vm_memory::GuestMemory;
 
-use super::backing::{Backing, BackingError};
+use super::backing::Backing;
 use super::counters::Counts;
 use super::engine::MemoryKeeper;
 use super::error::CommandError;
@@ -18,120 +21,10 @@ use super::scanout::{PixelMemory, ScanoutSource};
 use super::state::{Place, ResourceRecord, StateFile, pair};
 use super::wire::{Format, RespType};
 
+pub(super) use kind::{Blob, Image, Kind, Resource, Texture};
+use rows::Rows;
+
 const BYTES_PER_PIXEL: u64 = Format::BYTES_PER_PIXEL as u64;
-
-/// A resource.
-#[derive(Debug)]
-pub(super) struct Resource {
-    /// See [`ScanoutSource::buffer`].
-    pub(super) serial: u64,
-    pub(super) uuid: Option<[u8; 16]>,
-    pub(super) backing: Option<Backing>,
-    pub(super) kind: Kind,
-    /// Where it is in the state file, if there is one.
-    pub(super) place: Option<Place>,
-    /// Whether the 3D renderer has it, too, by the same number.
-    pub(super) rendered: bool,
-    /// What the backing is mapped in, as long as the 3D renderer points there.
-    pub(super) memory: Option<MemoryKeeper>,
-}
-
-#[derive(Debug)]
-pub(super) enum Kind {
-    Image(Image),
-    Blob(Blob),
-    Texture(Texture),
-    /// A blob whose memory, of so many bytes, is the 3D renderer's.
-    HostBlob(u64),
-}
-
-/// A resource of the 3D renderer.
-#[derive(Debug)]
-pub(super) struct Texture {
-    /// Bytes that the renderer has for it, more or less.
-    pub(super) bytes: u64,
-    /// If it can be shown: a copy for the display, made when it is shown first.
-    pub(super) image: Option<Image>,
-}
-
-impl Kind {
-    /// What has pixels for a display.
-    pub(super) fn image(&self) -> Option<&Image> {
-        match self {
-            Self::Image(image) | Self::Texture(Texture { image: Some(image), .. }) => Some(image),
-            _ => None,
-        }
-    }
-
-    fn image_mut(&mut self) -> Option<&mut Image> {
-        match self {
-            Self::Image(image) | Self::Texture(Texture { image: Some(image), .. }) => Some(image),
-            _ => None,
-        }
-    }
-
-    /// Bytes it costs from the beginning. An image pays for its pixels then, whenever it gets them;
-    /// the other copies are paid for when they are made.
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Image(image) => image.bytes,
-            Self::Texture(texture) => texture.bytes,
-            Self::HostBlob(bytes) => *bytes,
-            Self::Blob(_) => 0,
-        }
-    }
-
-    /// The copy for a display, if there is one that was paid for when it was made, and its bytes.
-    fn copy(&self) -> Option<u64> {
-        match self {
-            Self::Blob(Blob { shadow: Some(_), size, .. }) => Some(*size),
-            Self::Texture(Texture { image: Some(image), .. }) if image.memory.is_some() => {
-                Some(image.bytes)
-            }
-            _ => None,
-        }
-    }
-
-    /// Files it has.
-    fn files(&self) -> usize {
-        match self {
-            Self::Image(image) => usize::from(image.memory.is_some()),
-            other => usize::from(other.copy().is_some()),
-        }
-    }
-}
-
-/// A classic 2D resource: pixels of its own, filled from its backing by transfers.
-#[derive(Debug)]
-pub(super) struct Image {
-    pub(super) format: Format,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// Bytes from a row to the next: rows have no gap.
-    pub(super) stride: u32,
-    pub(super) bytes: u64,
-    /// There once something was written to it or it was shown.
-    pub(super) memory: Option<Memfd>,
-}
-
-/// A resource that is its backing.
-#[derive(Debug)]
-pub(super) struct Blob {
-    pub(super) size: u64,
-    /// Width and height a cursor of this blob has: those of the last transfer.
-    pub(super) cursor_size: Option<(u32, u32)>,
-    /// Stands in for a backing of several pieces while it is shown.
-    pub(super) shadow: Option<Memfd>,
-}
-
-impl Image {
-    /// An image without memory, `None` when its size cannot be counted.
-    pub(super) fn new(format: Format, width: u32, height: u32) -> Option<Self> {
-        let stride = width.checked_mul(Format::BYTES_PER_PIXEL)?;
-        let bytes = u64::from(stride) * u64::from(height);
-        Some(Self { format, width, height, stride, bytes, memory: None })
-    }
-}
 
 /// What is held of that which [`Limits`] bounds.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -608,61 +501,4 @@ fn new_file(bytes: u64, usage: &mut Usage, limits: &Limits) -> Result<Memfd, Com
         usage.files -= 1;
         error.into()
     })
-}
-
-/// Rows of bytes to copy, equally far apart on both sides.
-#[derive(Debug)]
-struct Rows {
-    source: u64,
-    target: u64,
-    stride: u64,
-    row: u64,
-    count: u64,
-}
-
-impl Rows {
-    /// The rows of a non-empty rectangle in memory of this stride.
-    fn of(rect: Rect, stride: u64, source: u64) -> Self {
-        let (x, y) = (u64::from(rect.x), u64::from(rect.y));
-        Self {
-            source,
-            target: y * stride + x * BYTES_PER_PIXEL,
-            stride,
-            row: u64::from(rect.width) * BYTES_PER_PIXEL,
-            count: u64::from(rect.height),
-        }
-        .joined()
-    }
-
-    /// Rows without a gap are one row: one copy.
-    fn joined(mut self) -> Self {
-        if self.row == self.stride {
-            self.row *= self.count;
-            self.count = 1;
-        }
-        self
-    }
-
-    /// Whether `length` bytes hold all rows of the source.
-    fn check(&self, length: u64) -> Result<(), BackingError> {
-        let end = self.source.checked_add((self.count - 1) * self.stride + self.row);
-        match end {
-            Some(end) if end <= length => Ok(()),
-            _ => Err(BackingError::TooShort),
-        }
-    }
-
-    fn copy<M: GuestMemory>(
-        &self,
-        memory: &M,
-        backing: &Backing,
-        target: &Memfd,
-    ) -> Result<(), BackingError> {
-        for index in 0..self.count {
-            let skip = index * self.stride;
-            let row = target.slice(self.target + skip, self.row).ok_or(BackingError::TooShort)?;
-            backing.copy_to(memory, self.source + skip, &row)?;
-        }
-        Ok(())
-    }
 }

@@ -124,8 +124,7 @@ impl<D: Display> Fixture<D> {
                     format!("{:?} {}x{}", image.format, image.width, image.height)
                 }
                 Kind::Blob(blob) => format!("{} {:?}", blob.size, blob.cursor_size),
-                // No other device goes on with it.
-                Kind::Texture(_) | Kind::HostBlob(_) => return String::new(),
+                _ => return String::new(),
             };
             format!("{id} {serial} {uuid:?} {backing:?} {kind}")
         });
@@ -310,8 +309,7 @@ impl<D: Display> Fixture<D> {
 
     /// Checks what holds between any two commands.
     pub fn verify(&self) {
-        let mut usage = Usage::default();
-        let mut resources = 0;
+        let (mut usage, mut resources) = (Usage::default(), 0);
         let mut serials = HashSet::new();
         for (id, resource) in self.gpu.resources.iter() {
             assert_ne!(id, 0);
@@ -595,8 +593,7 @@ impl Fixture<Recorder> {
     #[track_caller]
     pub fn pixels(&self, scanout: u32) -> Vec<u8> {
         let source = self.display.sources[scanout as usize].as_ref().expect("a scanout that is on");
-        let mut pixels = Vec::new();
-        let all = Rect::of_size(source.width, source.height);
+        let (mut pixels, all) = (Vec::new(), Rect::of_size(source.width, source.height));
         source.read_rect(&self.memory, all, &mut pixels).unwrap();
         pixels
     }

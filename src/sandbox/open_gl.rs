@@ -38,6 +38,97 @@ pub(super) fn devices(render_node: Option<&Path>) -> Vec<PathBuf> {
     devices
 }
 
+/// Calls that may be made with any arguments.
+const ANYTHING: &[libc::c_long] = &[
+    // Files, of those that Landlock leaves.
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_readlinkat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_pread64,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_getcwd,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_fadvise64,
+    libc::SYS_fallocate,
+    libc::SYS_flock,
+    // Memory: also code that is made at run time.
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mlock,
+    libc::SYS_munlock,
+    libc::SYS_msync,
+    libc::SYS_mincore,
+    libc::SYS_membarrier,
+    libc::SYS_get_mempolicy,
+    libc::SYS_set_mempolicy,
+    libc::SYS_mbind,
+    // The GPU, and descriptors of what it has.
+    libc::SYS_ioctl,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_eventfd2,
+    libc::SYS_pipe2,
+    libc::SYS_kcmp,
+    // Threads.
+    libc::SYS_exit,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_set_tid_address,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_get_priority_min,
+    libc::SYS_sched_get_priority_max,
+    libc::SYS_getpriority,
+    libc::SYS_setpriority,
+    libc::SYS_getcpu,
+    libc::SYS_tgkill,
+    libc::SYS_prctl,
+    libc::SYS_gettimeofday,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_getres,
+    libc::SYS_times,
+    libc::SYS_getrusage,
+    // Who and where this is.
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getppid,
+    libc::SYS_prlimit64,
+    libc::SYS_getrlimit,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_pipe,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_arch_prctl,
+];
+
 /// System calls of threads, of the loader, and of what drivers do, besides those of every backend.
 pub(super) fn allowed() -> Result<Rules, seccompiler::BackendError> {
     use super::system_calls::rule;
@@ -48,96 +139,7 @@ pub(super) fn allowed() -> Result<Rules, seccompiler::BackendError> {
     let flag = libc::CLONE_THREAD as u64;
     let thread = rule(&[(0, Qword, MaskedEq(flag), flag)])?;
     let mut rules = Rules::from([(libc::SYS_clone, vec![thread])]);
-    let anything = [
-        // Files, of those that Landlock leaves.
-        libc::SYS_openat,
-        libc::SYS_newfstatat,
-        libc::SYS_statx,
-        libc::SYS_readlinkat,
-        libc::SYS_faccessat,
-        libc::SYS_faccessat2,
-        libc::SYS_getdents64,
-        libc::SYS_lseek,
-        libc::SYS_pread64,
-        libc::SYS_readv,
-        libc::SYS_writev,
-        libc::SYS_getcwd,
-        libc::SYS_statfs,
-        libc::SYS_fstatfs,
-        libc::SYS_fadvise64,
-        libc::SYS_fallocate,
-        libc::SYS_flock,
-        // Memory: also code that is made at run time.
-        libc::SYS_mmap,
-        libc::SYS_mprotect,
-        libc::SYS_mlock,
-        libc::SYS_munlock,
-        libc::SYS_msync,
-        libc::SYS_mincore,
-        libc::SYS_membarrier,
-        libc::SYS_get_mempolicy,
-        libc::SYS_set_mempolicy,
-        libc::SYS_mbind,
-        // The GPU, and descriptors of what it has.
-        libc::SYS_ioctl,
-        libc::SYS_fcntl,
-        libc::SYS_dup,
-        libc::SYS_dup3,
-        libc::SYS_eventfd2,
-        libc::SYS_pipe2,
-        libc::SYS_kcmp,
-        // Threads.
-        libc::SYS_exit,
-        libc::SYS_set_robust_list,
-        libc::SYS_rseq,
-        libc::SYS_set_tid_address,
-        libc::SYS_sched_getaffinity,
-        libc::SYS_sched_setaffinity,
-        libc::SYS_sched_getparam,
-        libc::SYS_sched_getscheduler,
-        libc::SYS_sched_setscheduler,
-        libc::SYS_sched_get_priority_min,
-        libc::SYS_sched_get_priority_max,
-        libc::SYS_getpriority,
-        libc::SYS_setpriority,
-        libc::SYS_getcpu,
-        libc::SYS_tgkill,
-        libc::SYS_prctl,
-        libc::SYS_gettimeofday,
-        libc::SYS_nanosleep,
-        libc::SYS_clock_getres,
-        libc::SYS_times,
-        libc::SYS_getrusage,
-        // Who and where this is.
-        libc::SYS_uname,
-        libc::SYS_sysinfo,
-        libc::SYS_getuid,
-        libc::SYS_geteuid,
-        libc::SYS_getgid,
-        libc::SYS_getegid,
-        libc::SYS_getppid,
-        libc::SYS_prlimit64,
-        libc::SYS_getrlimit,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_open,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_stat,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_lstat,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_access,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_readlink,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_dup2,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_pipe,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_arch_prctl,
-    ];
-    rules.extend(anything.map(|call| (call, vec![])));
+    rules.extend(ANYTHING.iter().map(|call| (*call, vec![])));
     Ok(rules)
 }
 
