@@ -324,7 +324,7 @@ mod tests {
         let said = |text: &str| text.parse::<Limit>().unwrap_err().to_string();
         let keys = "resources (1 to 1M), bytes (4096 to 1024G), files (1 to 512), \
                     dimension (64 to 16K), entries (1 to 16M), total_entries (1 to 16M), \
-                    command (4096 to 1G), outstanding (16 to 1024), bounce (16M to 16G), \
+                    command (4096 to 1G), contexts (1 to 64K), outstanding (16 to 1024), bounce (16M to 16G), \
                     export (4096 to 1024G)";
         assert_eq!(said("bytes"), format!("a limit is KEY=VALUE, and the keys are {keys}"));
         assert_eq!(said("pixels=1"), format!("there is no limit \"pixels\", the keys are {keys}"));

@@ -545,7 +545,8 @@ fn limits_and_what_of_them_is_used_are_in_the_status() {
     assert_eq!((&outstanding["limit"], &outstanding["used"]), (&32.into(), &0.into()));
     assert!((1..=32).contains(&outstanding["peak"].as_u64().unwrap()), "{outstanding}");
     // Nobody makes bounce pages or dma-bufs without the kernel.
-    assert_eq!(limits.as_object().unwrap().len(), 8, "{limits}");
+    assert_eq!(limits["contexts"], held(256, 0));
+    assert_eq!(limits.as_object().unwrap().len(), 9, "{limits}");
     assert_eq!(place.status()["cgroup"], serde_json::Value::Null);
     let text = place.run(&["ctl", "status"]).stdout;
     assert_eq!(bytes, 141 << 10);

@@ -18,6 +18,14 @@ pub struct HeldChain {
     pub fence: Option<Fence>,
 }
 
+impl HeldChain {
+    /// Who waits for it. A flush without a fence is waited for, too, by those of all but rings: whoever
+    /// has a fence after a frame knows that it is shown.
+    fn timeline(&self) -> Timeline {
+        self.fence.map_or(Timeline::Global, |fence| fence.timeline)
+    }
+}
+
 /// Held chains, the oldest first. The display answers updates in the order they were sent in.
 #[derive(Debug, Default)]
 pub struct HeldChains {
@@ -52,11 +60,7 @@ impl HeldChains {
     }
 
     fn has(&self, timeline: Timeline) -> bool {
-        self.fences().any(|fence| fence.timeline == timeline)
-    }
-
-    fn fences(&self) -> impl Iterator<Item = &Fence> {
-        self.chains.iter().filter_map(|chain| chain.fence.as_ref())
+        self.chains.iter().any(|chain| chain.timeline() == timeline)
     }
 
     /// An update was answered. Gives the chains that waited for nothing else.
@@ -101,10 +105,10 @@ impl HeldChains {
                 && chain
                     .fence
                     .is_none_or(|fence| fence.work.is_none() && !waiting.contains(&fence.timeline));
-            match chain.fence {
-                _ if ready => done.push(*chain),
-                Some(fence) if !waiting.contains(&fence.timeline) => waiting.push(fence.timeline),
-                _ => {}
+            if ready {
+                done.push(*chain);
+            } else if !waiting.contains(&chain.timeline()) {
+                waiting.push(chain.timeline());
             }
             !ready
         });
@@ -198,11 +202,13 @@ mod tests {
         assert!(!held.waits(0, fence(Timeline::Global, None)));
         assert!(held.waits(0, fence(Timeline::Global, Some(1))));
         assert!(held.waits(1, None));
-        held.hold(flush(1, 1));
-        assert!(!held.waits(0, fence(Timeline::Global, None)));
         held.hold(fenced(2, 0, RING, Some(7)));
         assert!(!held.waits(0, fence(Timeline::Global, None)));
         assert!(held.waits(0, fence(RING, None)));
+        held.hold(flush(1, 1));
+        assert!(!held.waits(0, None));
+        assert!(held.waits(0, fence(Timeline::Global, None)));
+        assert!(!held.waits(0, fence(Timeline::Ring { context: 3, ring: 0 }, None)));
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl Gpu {
     ) -> CommandResult {
         let body: ResourceRequest = request.body()?;
         let (context, id) = (body.hdr.ctx_id.get(), body.resource_id.get());
+        self.context(context)?;
         self.resources.get(id)?;
         self.context(context)?.engine.detach(context, id)?;
         Ok(Outcome::Done)
@@ -258,6 +259,7 @@ impl Gpu {
     ) -> CommandResult {
         let body: TransferHost3d = request.body()?;
         let (context, id) = (body.hdr.ctx_id.get(), body.resource_id.get());
+        self.three_d()?;
         if context != 0 {
             self.context(context)?;
         }

@@ -74,7 +74,6 @@ const ANYTHING: &[libc::c_long] = &[
     libc::SYS_fcntl,
     libc::SYS_dup,
     libc::SYS_dup3,
-    libc::SYS_eventfd2,
     libc::SYS_pipe2,
     libc::SYS_kcmp,
     // Threads.

@@ -73,6 +73,8 @@ fn allowed() -> Result<Rules, BackendError> {
         (libc::SYS_epoll_pwait, vec![]),
         (libc::SYS_epoll_ctl, vec![]),
         (libc::SYS_ppoll, vec![]),
+        // What wakes it when a renderer signals a fence.
+        (libc::SYS_eventfd2, vec![]),
         // The vhost-user and the display socket.
         (libc::SYS_recvmsg, vec![]),
         (libc::SYS_sendmsg, vec![]),
