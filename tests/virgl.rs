@@ -593,3 +593,34 @@ fn contexts_and_textures_are_limited() {
     assert_eq!(answer(&mut gpu, &create_3d(2, Format::B8g8r8x8, 100, 100)), ok);
     device.stop().unwrap();
 }
+
+/// With an environment in which Mesa looks for a place to keep shaders.
+#[test]
+fn a_backend_that_somebody_else_has_started_renders_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let mut backend = std::process::Command::new(program())
+        .args(["backend", "--render=virgl", "--socket-path"])
+        .arg(&socket)
+        .env("HOME", directory.path())
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + TIMEOUT;
+    while !socket.exists() {
+        assert!(std::time::Instant::now() < deadline, "it does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut device = Device::with_backend(&["64x48"], BackendChoice::Socket(socket));
+    let mut gpu = GpuDriver::start(device.driver.take().unwrap(), ALL).unwrap();
+    let texture = texture(&mut gpu, 64, 48);
+    let mut commands = drawing_to(&mut gpu, 1, &texture);
+    commands.clear([0.0, 1.0, 1.0, 1.0]);
+    gpu.submit_3d(1, commands.words(), Some(1)).unwrap();
+    gpu.finish().unwrap();
+    gpu.show_buffer(0, &texture).unwrap();
+    gpu.flush(texture.resource_id(), texture.rect()).unwrap();
+    assert_is(&device.picture(), [0, 0xff, 0xff]);
+    drop(gpu);
+    device.stop().unwrap();
+    assert!(backend.wait().unwrap().success());
+}

@@ -14,6 +14,8 @@ mod processor;
 mod program;
 mod report;
 mod robustness;
+#[cfg(feature = "virgl")]
+mod three_d;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +23,9 @@ use std::process::ExitCode;
 use report::Row;
 
 /// What can be run by itself.
-const SECTIONS: [&str; 6] = ["control", "classic", "blob", "start", "rest", "robustness"];
+const SECTIONS: [&str; 7] = ["control", "classic", "blob", "start", "rest", "robustness", THREE_D];
+/// Runs alone: it needs a build with OpenGL, and the peer in another mode.
+const THREE_D: &str = "3d";
 
 #[derive(Debug, Default)]
 struct Options {
@@ -56,6 +60,10 @@ impl Options {
             "blob" => frames::blob(),
             "start" => program::start(),
             "rest" => program::rest(),
+            #[cfg(feature = "virgl")]
+            THREE_D => three_d::run(self.peer.as_deref()),
+            #[cfg(not(feature = "virgl"))]
+            THREE_D => panic!("this was built without the feature \"virgl\""),
             _ => robustness::run(),
         }
     }
@@ -72,7 +80,9 @@ fn main() -> ExitCode {
     let before = load();
     let mut rows = Vec::new();
     for section in SECTIONS {
-        if options.sections.is_empty() || options.sections.iter().any(|wanted| wanted == section) {
+        if options.sections.is_empty() && section != THREE_D
+            || options.sections.iter().any(|wanted| wanted == section)
+        {
             let new = options.rows(section);
             new.iter().for_each(Row::print);
             rows.extend(new);

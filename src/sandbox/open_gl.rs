@@ -142,8 +142,8 @@ pub(super) fn allowed() -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-/// Calls that are tried, and have another way.
-pub(super) const REFUSED: [libc::c_long; 9] = [
+/// Calls that are tried, such as for a cache of shaders in the home directory, and have another way.
+pub(super) const REFUSED: &[libc::c_long] = &[
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
     libc::SYS_socket,
@@ -153,4 +153,18 @@ pub(super) const REFUSED: [libc::c_long; 9] = [
     libc::SYS_utimensat,
     libc::SYS_renameat2,
     libc::SYS_perf_event_open,
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_creat,
 ];

@@ -45,7 +45,7 @@ fn filters(needs: &Needs, arch: TargetArch) -> Result<Vec<BpfProgram>, BackendEr
     if let Needs::OpenGl { .. } = needs {
         let more = open_gl::allowed()?;
         refused.retain(|call, _| !more.contains_key(call));
-        refused.extend(open_gl::REFUSED.map(|call| (call, vec![])));
+        refused.extend(open_gl::REFUSED.iter().map(|call| (*call, vec![])));
         // Its flags are in memory, where no filter sees them: libraries go back to `clone`.
         missing.insert(libc::SYS_clone3, vec![]);
         all.extend(more);
