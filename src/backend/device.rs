@@ -168,13 +168,16 @@ impl Device {
         // A queue whose entries all wait for the display goes on when the display answers.
         vring.is_running()
             && room(index, &self.held, vring, &self.display) > 0
-            && (more || vring.wait_for_more(&self.memory))
+            && (more || vring.wait_for_more(&self.memory, || self.signals.is_any()))
     }
 
     /// One turn's worth of chains. `true`: the turn ended before the chains did, as far as is known.
     fn process_turn(&mut self, index: u16) -> bool {
         // One that hung without owing anything says nothing when it is back.
         self.recover_display();
+        if self.signals.is_any() {
+            self.collect_signals();
+        }
         let start = coarse_now();
         let more = (0..BATCHES_PER_TURN).all(|_| self.process_batch(index, start) == BATCH);
         // Once per turn: a driver that is woken for the first of many answers sleeps for the next.

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -14,6 +15,8 @@ use crate::sync::lock;
 #[derive(Debug)]
 pub struct Signals {
     waiting: Mutex<Vec<Signal>>,
+    /// Whether there is any; costs less to look at.
+    any: AtomicBool,
     eventfd: OwnedFd,
 }
 
@@ -21,7 +24,8 @@ impl Signals {
     /// None yet.
     pub fn new() -> io::Result<Arc<Self>> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Arc::new(Self { waiting: Mutex::default(), eventfd: eventfd(0, flags)? }))
+        let (waiting, any) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Arc::new(Self { waiting, any, eventfd: eventfd(0, flags)? }))
     }
 
     /// What the renderer calls. It takes no lock that is held while the renderer is called.
@@ -33,13 +37,22 @@ impl Signals {
 
     fn add(&self, signal: Signal) {
         lock(&self.waiting).push(signal);
+        self.any.store(true, Ordering::Release);
         if let Err(errno) = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes()) {
             log::error!("the event loop is not told of a fence: {errno}");
         }
     }
 
+    /// Whether there are any.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// Takes them.
     pub fn take(&self) -> Vec<Signal> {
+        // Before they are taken: one that comes in between is looked for again.
+        self.any.store(false, Ordering::Release);
         mem::take(&mut lock(&self.waiting))
     }
 }

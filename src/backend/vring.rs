@@ -110,14 +110,14 @@ impl Vring {
         self.queue.set_ready(false);
     }
 
-    /// Looks for further chains for a moment, then asks the driver to kick for the next one.
-    /// `true`: there is one already.
-    pub fn wait_for_more(&mut self, memory: &Memory) -> bool {
+    /// Looks for a moment for further chains, or until there is something `other` to do, then asks the
+    /// driver to kick for the next one. `true`: there is something already.
+    pub fn wait_for_more(&mut self, memory: &Memory, other: impl Fn() -> bool) -> bool {
         if !self.is_running() {
             return false;
         }
         let mut busy_poll = std::mem::take(&mut self.busy_poll);
-        let found = busy_poll.run(|| self.waiting(memory).is_none_or(|count| count > 0));
+        let found = busy_poll.run(|| self.waiting(memory).is_none_or(|count| count > 0) || other());
         self.busy_poll = busy_poll;
         found || self.queue.enable_notification(memory).unwrap_or(false)
     }
