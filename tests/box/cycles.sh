@@ -1,5 +1,5 @@
 #!/bin/bash
-# kernels: 6.12
+# kernels: 6.1 6.12
 # timeout: 900
 # allows: drm_mm_takedown
 # Devices are made and removed again and again, by every way to end one, some with clients that draw or still have the

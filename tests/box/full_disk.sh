@@ -1,5 +1,5 @@
 #!/bin/bash
-# kernels: 6.12
+# kernels: 6.1 6.12
 # timeout: 400
 # No room on the disk, nothing to write to, no /dev/shm, no /proc: what needs it fails with one clear line, what does not
 # works, and a device that runs goes on.

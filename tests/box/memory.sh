@@ -1,5 +1,5 @@
 #!/bin/bash
-# kernels: 6.12
+# kernels: 6.1 6.12
 # timeout: 400
 # Little memory: for adapter and backend in a cgroup, for a client in one, and in the whole machine. Buffers are whole or
 # refused; whoever is killed for want of memory is replaced or ends; nothing is stuck, and with memory again all works.

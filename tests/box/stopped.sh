@@ -1,5 +1,5 @@
 #!/bin/bash
-# kernels: 6.12
+# kernels: 6.1 6.12
 # timeout: 400
 # SIGSTOP of each process in turn, while a client draws: the others go on or wait, `ctl` answers or says that it got no
 # answer, and after SIGCONT, or SIGKILL, all is well again.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 400
+# timeout: 600
 # OpenGL through Mesa's virgl driver, the kernel's virtio_gpu and our renderer: kmscube, glmark2, weston with a client,
 # and what becomes of them when the renderer dies. Pictures: target/test/virgl-*.png.
 . tests/box/lib.sh
@@ -19,7 +19,7 @@ virtio-loopback-gpu ctl --name gl status | grep -q 'sandbox .*user 65534.*no_new
 kmscube -D "$card" 0<>/tmp/never >/tmp/kmscube.log 2>&1 &
 client=$!
 # A cube in many colours before a grey that is the same everywhere.
-wait_for 60 shows kmscube size 640 480 pixel .02 .05 7f7f7f pixel .98 .95 7f7f7f colours 200 .4 .4 .6 .6
+wait_for 150 shows kmscube size 640 480 pixel .02 .05 7f7f7f pixel .98 .95 7f7f7f colours 200 .4 .4 .6 .6
 grep -q 'renderer: "virgl' /tmp/kmscube.log || fail "not by virgl: $(cat /tmp/kmscube.log)"
 wait_for 20 shows kmscube2 differs "$OUT/virgl-kmscube.png" 2
 kill "$client" && { wait "$client" || true; } 2>/dev/null
