@@ -81,11 +81,22 @@ print(*(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"
 # chroot: it sees this machine's files and ends like any other process.
 of_tree() { "${OF_TREE[@]}" "$@"; }
 
-OF_TREE=(
-    env
-    "QEMU_MODULE_DIR=$INTEROP_TREE/usr/lib/x86_64-linux-gnu/qemu"
-    "__EGL_VENDOR_LIBRARY_DIRS=$INTEROP_TREE/usr/share/glvnd/egl_vendor.d"
-    "LIBGL_DRIVERS_PATH=$INTEROP_TREE/usr/lib/x86_64-linux-gnu/dri"
-    "GBM_BACKENDS_PATH=$INTEROP_TREE/usr/lib/x86_64-linux-gnu/gbm"
-    "$INTEROP_TREE/lib64/ld-linux-x86-64.so.2" --library-path "$INTEROP_TREE/usr/lib/x86_64-linux-gnu"
-)
+# command_of_tree TREE — sets COMMAND_OF_TREE to what comes before such a program.
+command_of_tree() {
+    local libraries=$1/usr/lib/x86_64-linux-gnu
+    COMMAND_OF_TREE=(
+        env
+        "QEMU_MODULE_DIR=$libraries/qemu"
+        "__EGL_VENDOR_LIBRARY_DIRS=$1/usr/share/glvnd/egl_vendor.d"
+        "LIBGL_DRIVERS_PATH=$libraries/dri"
+        "GBM_BACKENDS_PATH=$libraries/gbm"
+        "$1/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/pulseaudio"
+    )
+}
+
+command_of_tree "$INTEROP_TREE"
+OF_TREE=("${COMMAND_OF_TREE[@]}")
+# Our own programs are built in another one.
+command_of_tree "$BOX_CACHE/build"
+# shellcheck disable=SC2034  # for scripts/interop
+OF_BUILD_TREE=("${COMMAND_OF_TREE[@]}")

@@ -46,7 +46,8 @@ fuzz_tests() {
 
 # virgl_tests — OpenGL without the kernel, in the box's own Debian: in software, on this machine.
 virgl_tests() {
-    cargo_tests "virgl tests" scripts/box cargo test --no-fail-fast --lib --test virgl
+    cargo_tests "virgl unit tests" scripts/box cargo test --no-fail-fast --lib gpu::engine
+    cargo_tests "virgl tests" scripts/box cargo test --no-fail-fast --test virgl
 }
 
 # cargo_tests NAME CMD… — counts every test of every test program that CMD, a `cargo test`, runs.

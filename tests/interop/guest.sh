@@ -49,6 +49,7 @@ ok=0
 if cell boots boots && cell modes has_modes 800x600; then
     cell picture shows_bars || ok=1
     cell cursor has_cursor || ok=1
+    [[ $1 != */ours-virgl ]] || cell gl draws_gl || ok=1
 else
     ok=1
 fi

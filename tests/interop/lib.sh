@@ -89,3 +89,19 @@ stop_cursor() {
     client_is_gone() { ! pgrep -x card_client; }
     wait_for 10 client_is_gone
 }
+
+# draws_gl — kmscube's cube arrives, and it is Mesa's virgl driver that has drawn it.
+draws_gl() {
+    local picture=$INTEROP_OUT/gl.png colours
+    # It ends when its standard input does.
+    rm -f /tmp/never && mkfifo /tmp/never
+    stdbuf -oL kmscube -D "$card" 0<>/tmp/never >"$INTEROP_OUT/kmscube.log" 2>&1 &
+    many_colours() {
+        picture interop "$picture"
+        colours=$(identify -format %k "$picture")
+        ((colours > 200)) || { echo "$colours colours" && return 1; }
+    }
+    wait_for 60 many_colours
+    grep -iq 'renderer.*virgl' "$INTEROP_OUT/kmscube.log" ||
+        fail "drawn by $(grep -i renderer "$INTEROP_OUT/kmscube.log" | head -n 1)"
+}
