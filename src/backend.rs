@@ -88,7 +88,11 @@ fn listen_advice(error: &io::Error) -> &'static str {
 }
 
 /// What `--print-capabilities` prints.
-pub const CAPABILITIES: &str = r#"{"type": "gpu", "features": []}"#;
+pub const CAPABILITIES: &str = if cfg!(feature = "virgl") {
+    r#"{"type": "gpu", "features": ["render-node", "virgl"]}"#
+} else {
+    r#"{"type": "gpu", "features": []}"#
+};
 
 /// The front-end, waited for where necessary; `None` if `stop` became readable first.
 pub fn connect(socket: Socket, stop: &OwnedFd) -> Result<Option<UnixStream>, BackendError> {

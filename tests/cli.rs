@@ -910,3 +910,25 @@ fn a_demo_uses_a_backend_that_runs_already() {
     let outcome = backend.end();
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
 }
+
+/// What a program without OpenGL says; with it, `tests/virgl.rs` has it render.
+#[cfg(not(feature = "virgl"))]
+#[test]
+fn opengl_that_is_not_there_is_told_of_or_done_without() {
+    let place = Place::new();
+    let arguments = ["demo", "--display", "headless", "--frames", "1", "--render"];
+    let outcome = place.run(&[&arguments[..], &["virgl"]].concat());
+    assert_eq!(outcome.code, Some(1));
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{outcome:?}");
+    assert!(
+        lines[0].contains("built without OpenGL") && lines[0].contains("--render 2d"),
+        "{lines:?}"
+    );
+    let outcome = place.run(&[&arguments[..], &["auto"]].concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("2D only: this program was built without OpenGL"),
+        "{outcome:?}"
+    );
+}

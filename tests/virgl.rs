@@ -600,7 +600,7 @@ fn a_backend_that_somebody_else_has_started_renders_too() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
     let mut backend = std::process::Command::new(program())
-        .args(["backend", "--render=virgl", "--socket-path"])
+        .args(["backend", "--virgl", "--socket-path"])
         .arg(&socket)
         .env("HOME", directory.path())
         .spawn()

@@ -9,7 +9,7 @@ use virtio_loopback_gpu::backend::{self, Socket};
 use virtio_loopback_gpu::sandbox::{Mode, close_inherited, enter};
 
 use super::limits::LimitOptions;
-use super::render::RenderOptions;
+use super::render::{Render, RenderOptions};
 use super::sandbox::SandboxOptions;
 use super::{fd, output, stop};
 
@@ -20,6 +20,9 @@ pub struct Options {
     socket: SocketOptions,
     #[command(flatten)]
     render: RenderOptions,
+    /// The same as --render=virgl, in the words of those who start any GPU backend.
+    #[arg(long, conflicts_with = "render")]
+    virgl: bool,
     #[command(flatten)]
     sandbox: SandboxOptions,
     #[command(flatten)]
@@ -43,7 +46,10 @@ struct SocketOptions {
 
 /// Serves one front-end.
 pub fn run(options: Options) -> Result<()> {
-    let Options { socket, render, sandbox, limits } = options;
+    let Options { socket, mut render, virgl, sandbox, limits } = options;
+    if virgl {
+        render.set(Render::Virgl);
+    }
     let sandbox = sandbox.settings(render.needs());
     if socket.print_capabilities {
         return output::print(&format_args!("{}\n", backend::CAPABILITIES));

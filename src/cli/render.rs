@@ -46,6 +46,11 @@ impl RenderOptions {
         self.render
     }
 
+    /// Another renderer.
+    pub fn set(&mut self, render: Render) {
+        self.render = render;
+    }
+
     /// What they ask for.
     pub fn rendering(&self) -> Rendering {
         let or_2d = match self.render {
