@@ -170,7 +170,7 @@ pub fn enter(settings: &Settings) -> Result<Vec<Lacking>, SandboxError> {
     parent.end_with_it()?;
     let landlock = file_access::forbid(&settings.needs, &mut lacking)?;
     system_calls::restrict(&settings.needs, &mut lacking)?;
-    lacking.tell();
+    lacking.tell(&settings.needs);
     log::info!(
         "sandbox: {}, no new privileges, {}{}",
         user.map_or_else(|| "the user stays".to_owned(), |user| format!("user {user}")),
@@ -195,10 +195,12 @@ impl Lackings {
         Ok(())
     }
 
-    /// Warns of what matters. Without Landlock, seccomp still refuses to open any file.
-    fn tell(&self) {
+    /// Warns of what matters. Without Landlock, seccomp still refuses to open any file, but not where
+    /// OpenGL has to.
+    fn tell(&self, needs: &Needs) {
         for what in &self.found {
-            if *what == Lacking::Landlock && !self.found.contains(&Lacking::Seccomp) {
+            let seccomp = !self.found.contains(&Lacking::Seccomp) && *needs == Needs::TwoD;
+            if *what == Lacking::Landlock && seccomp {
                 log::info!("sandbox: {what}; seccomp alone keeps the GPU backend from files");
             } else {
                 log::warn!("the sandbox of the GPU backend is weaker: {what}");

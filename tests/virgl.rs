@@ -153,6 +153,8 @@ fn the_picture_outlives_a_backend_and_contexts_do_not() {
     gpu.show_buffer(0, &texture).unwrap();
     gpu.flush(texture.resource_id(), texture.rect()).unwrap();
     assert_is(&device.picture(), [0, 0xff, 0]);
+    let spec = BufferSpec::new(BufferKind::Blob, 64, 48, Format::B8g8r8x8);
+    let blob = gpu.create_buffer(spec).unwrap();
 
     kill_process(Pid::from_raw(device.backend_id.unwrap() as i32).unwrap(), Signal::KILL).unwrap();
     // The context is lost, which is an error and no more, with a fence that signals.
@@ -170,9 +172,12 @@ fn the_picture_outlives_a_backend_and_contexts_do_not() {
     assert_is(&device.picture(), [0, 0xff, 0]);
     gpu.destroy_buffer(texture).unwrap();
 
-    // Another context draws.
+    // Another context draws, and can have the driver's blobs.
     let texture = self::texture(&mut gpu, 64, 48);
     let mut commands = drawing_to(&mut gpu, 2, &texture);
+    gpu.attach_to_context(2, blob.resource_id()).unwrap();
+    gpu.detach_from_context(2, blob.resource_id()).unwrap();
+    gpu.destroy_buffer(blob).unwrap();
     commands.clear([1.0, 0.0, 0.0, 1.0]);
     gpu.submit_3d(2, commands.words(), Some(3)).unwrap();
     gpu.finish().unwrap();
@@ -623,4 +628,18 @@ fn a_backend_that_somebody_else_has_started_renders_too() {
     drop(gpu);
     device.stop().unwrap();
     assert!(backend.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_no_render_node_is_told_of() {
+    for node in ["/dev/null", "/dev/dri/renderD99"] {
+        let output = std::process::Command::new(program())
+            .args(["demo", "--display=headless", "--frames=1", "--render=virgl"])
+            .arg(format!("--render-node={node}"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(&format!("{node} is no render node")), "{stderr}");
+    }
 }

@@ -73,6 +73,11 @@ pub enum StartError {
         "this program was built without OpenGL (cargo's feature \"virgl\", virglrenderer 1.0 or later); use --render 2d"
     )]
     NotBuilt,
+    /// What was named is no GPU.
+    #[error(
+        "{} is no render node: those that there are are /dev/dri/renderD128 and so on", .0.display()
+    )]
+    RenderNode(PathBuf),
     /// EGL or OpenGL failed.
     #[error(
         "OpenGL cannot be started{}: virglrenderer finds no EGL driver that works; install Mesa's (libegl-mesa0, libgl1-mesa-dri), name a --render-node, or use --render 2d",

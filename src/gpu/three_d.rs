@@ -13,9 +13,9 @@ use super::rect::Rect;
 use super::renderer::ThreeD;
 use super::resource::{Image, Kind, Texture};
 use super::wire::{
-    CONTEXT_INIT_CAPSET_ID_MASK, CmdSubmit, CtrlHdr, CtxCreate, Format, GetCapset, GetCapsetInfo,
-    RESOURCE_FLAG_Y_0_TOP, ResourceCreate3d, ResourceCreateBlob, ResourceRequest, RespCapsetInfo,
-    RespType, TransferHost3d, WireBox, flag,
+    BlobMem, CONTEXT_INIT_CAPSET_ID_MASK, CmdSubmit, CtrlHdr, CtxCreate, Format, GetCapset,
+    GetCapsetInfo, RESOURCE_FLAG_Y_0_TOP, ResourceCreate3d, ResourceCreateBlob, ResourceRequest,
+    RespCapsetInfo, RespType, TransferHost3d, WireBox, blob_flag, flag,
 };
 use super::{CommandResult, Gpu, Outcome};
 
@@ -121,8 +121,10 @@ impl Gpu {
         let body: ResourceRequest = request.body()?;
         let (context, id) = (body.hdr.ctx_id.get(), body.resource_id.get());
         self.context(context)?;
-        if matches!(self.resources.get(id)?.kind, Kind::Image(_)) {
-            self.make_texture(id, request.memory())?;
+        match &self.resources.get(id)?.kind {
+            Kind::Image(_) => self.make_texture(id, request.memory())?,
+            Kind::Blob(_) => self.share_restored_blob(id, request.memory())?,
+            Kind::Texture(_) | Kind::HostBlob(_) => {}
         }
         self.context(context)?.engine.attach(context, id)?;
         Ok(Outcome::Done)
@@ -344,6 +346,30 @@ impl Gpu {
         let Some(three_d) = self.renderer.three_d() else { return Ok(false) };
         three_d.engine.create_blob(body, Some((backing, memory)))?;
         Ok(true)
+    }
+
+    /// Lets the renderer know a blob of the driver's memory that an earlier device has left.
+    fn share_restored_blob<M: GuestMemory>(
+        &mut self,
+        id: u32,
+        memory: &M,
+    ) -> Result<(), CommandError> {
+        let resource = self.resources.get(id)?;
+        let (Kind::Blob(blob), Some(backing), false) =
+            (&resource.kind, &resource.backing, resource.rendered)
+        else {
+            return Ok(());
+        };
+        let mut body = ResourceCreateBlob::new_zeroed();
+        body.resource_id.set(id);
+        body.blob_mem = BlobMem::Guest.into();
+        body.blob_flags.set(blob_flag::USE_SHAREABLE);
+        body.size.set(blob.size);
+        let three_d = self.renderer.three_d().ok_or(CommandError::NotOffered)?;
+        three_d.engine.create_blob(&body, Some((backing, memory)))?;
+        self.resources.set_rendered(id);
+        self.resources.hold_memory(id, self.memory.clone());
+        Ok(())
     }
 
     /// Lets the renderer have the backing of a resource that it knows.

@@ -54,6 +54,12 @@ impl Engine {
         render_node: Option<&Path>,
         on_signal: &SignalHandler,
     ) -> std::result::Result<Self, StartError> {
+        // Rutabaga would go on without it.
+        if let Some(node) = render_node
+            && !node.canonicalize().is_ok_and(|path| is_render_node(&path))
+        {
+            return Err(StartError::RenderNode(node.to_owned()));
+        }
         let on_signal = Arc::clone(on_signal);
         let last_fence = Arc::new(AtomicU64::new(0));
         let last = Arc::clone(&last_fence);
@@ -242,6 +248,10 @@ impl Engine {
         self.rutabaga.create_fence(fence)?;
         Ok(number)
     }
+}
+
+fn is_render_node(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with("/dev/dri/renderD"))
 }
 
 /// The number of a fence whose lower half virglrenderer has kept: the last one that ends so.
