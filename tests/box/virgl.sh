@@ -5,6 +5,7 @@
 . tests/box/lib.sh
 
 OUT=target/test
+rm -f /tmp/never
 mkfifo /tmp/never
 scene_of() { virtio-loopback-gpu ctl --name gl screenshot "$OUT/virgl-$1.png"; }
 # shows NAME CHECK… — takes a picture and checks it.
