@@ -12,7 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use virtio_loopback_display::Picture;
 use virtio_loopback_gpu::adapter::{BackendChoice, RestartPolicy};
 use virtio_loopback_gpu::driver::three_d::{VirglCommands, create_3d, in_context, transfer_3d};
-use virtio_loopback_gpu::driver::{Buffer, BufferKind, BufferSpec, GpuDriver, Submission};
+use virtio_loopback_gpu::driver::{
+    Buffer, BufferKind, BufferSpec, GpuDriver, Submission, transfer_to_host_2d,
+};
 use virtio_loopback_gpu::gpu::wire::{
     CapsetId, CmdSubmit, Command, CtxCreate, Format, ResourceCreate3d, ResourceRequest, RespType,
     TransferHost3d,
@@ -380,6 +382,11 @@ fn bad_numbers_are_errors_for_that_command_only() {
             change(&mut request);
             assert_ne!(answer(&mut gpu, &request), RespType::OkNodata.raw(), "{request:?}");
         }
+    }
+    // The same by a 2D command.
+    for offset in [u64::MAX, u64::from(u32::MAX), 1 << 32] {
+        let request = transfer_to_host_2d(id, texture.rect(), offset);
+        assert_eq!(answer(&mut gpu, &request), parameter, "{offset:#x}");
     }
     // And after all that, it draws.
     gpu.submit_3d(1, commands.words(), Some(1)).unwrap();

@@ -9,7 +9,7 @@ use super::gpu::{GpuDriver, header};
 use crate::gpu::Rect;
 use crate::gpu::wire::{
     CapsetId, CmdSubmit, Command, CtrlHdr, CtxCreate, Format, RESOURCE_FLAG_Y_0_TOP,
-    ResourceCreate3d, ResourceRequest, TransferHost3d, WireBox,
+    ResourceCreate3d, ResourceRequest, TransferHost3d,
 };
 
 /// Gallium's target of a texture with width and height.
@@ -116,14 +116,7 @@ pub fn create_3d(id: u32, format: Format, width: u32, height: u32) -> ResourceCr
 pub fn transfer_3d(command: Command, buffer: &Buffer, rect: Rect) -> TransferHost3d {
     TransferHost3d {
         hdr: header(command),
-        box_: WireBox {
-            x: rect.x.into(),
-            y: rect.y.into(),
-            z: 0.into(),
-            w: rect.width.into(),
-            h: rect.height.into(),
-            d: 1.into(),
-        },
+        box_: rect.into(),
         offset: buffer.offset_of(rect.x, rect.y).into(),
         resource_id: buffer.resource_id().into(),
         level: 0.into(),

@@ -1,6 +1,6 @@
 //! Rectangles of pixels.
 
-use super::wire::WireRect;
+use super::wire::{WireBox, WireRect};
 
 /// A rectangle as a driver may give it: nothing says that `x + width` fits 32 bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +22,21 @@ impl From<WireRect> for Rect {
             y: wire.y.get(),
             width: wire.width.get(),
             height: wire.height.get(),
+        }
+    }
+}
+
+/// The part of a texture's first layer.
+impl From<Rect> for WireBox {
+    fn from(rect: Rect) -> Self {
+        let Rect { x, y, width, height } = rect;
+        Self {
+            x: x.into(),
+            y: y.into(),
+            z: 0.into(),
+            w: width.into(),
+            h: height.into(),
+            d: 1.into(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::resource::{Image, Kind, Texture};
 use super::wire::{
     BlobMem, CONTEXT_INIT_CAPSET_ID_MASK, CmdSubmit, CtrlHdr, CtxCreate, Format, GetCapset,
     GetCapsetInfo, RESOURCE_FLAG_Y_0_TOP, ResourceCreate3d, ResourceCreateBlob, ResourceRequest,
-    RespCapsetInfo, RespType, TransferHost3d, WireBox, blob_flag, flag,
+    RespCapsetInfo, RespType, TransferHost3d, blob_flag, flag,
 };
 use super::{CommandResult, Gpu, Outcome};
 
@@ -241,17 +241,10 @@ impl Gpu {
         }
         let mut body = TransferHost3d::new_zeroed();
         body.resource_id.set(id);
-        body.box_ = WireBox {
-            x: rect.x.into(),
-            y: rect.y.into(),
-            z: 0.into(),
-            w: rect.width.into(),
-            h: rect.height.into(),
-            d: 1.into(),
-        };
+        body.box_ = rect.into();
         body.stride.set(image.stride);
         body.offset.set(offset);
-        Ok(self.three_d()?.engine.transfer(Direction::ToHost, &body)?)
+        self.transfer(Direction::ToHost, &body)
     }
 
     pub(super) fn transfer_3d<M: GuestMemory>(
@@ -265,16 +258,24 @@ impl Gpu {
         if context != 0 {
             self.context(context)?;
         }
-        let resource = self.resources.get(id)?;
-        if !resource.rendered {
+        if !self.resources.get(id)?.rendered {
             return Err(CommandError::WrongKind(id));
         }
-        let plain = resource.kind.image().is_some();
-        if !fits_32_bits(&body, if plain { BYTES_PER_PIXEL } else { MOST_BYTES_PER_TEXEL }) {
+        self.transfer(direction, &body)?;
+        Ok(Outcome::Done)
+    }
+
+    /// A copy between a resource that the renderer has and its backing.
+    fn transfer(
+        &mut self,
+        direction: Direction,
+        body: &TransferHost3d,
+    ) -> Result<(), CommandError> {
+        let plain = self.resources.get(body.resource_id.get())?.kind.image().is_some();
+        if !fits_32_bits(body, if plain { BYTES_PER_PIXEL } else { MOST_BYTES_PER_TEXEL }) {
             return Err(CommandError::OutOfRange("transfer"));
         }
-        self.three_d()?.engine.transfer(direction, &body)?;
-        Ok(Outcome::Done)
+        Ok(self.three_d()?.engine.transfer(direction, body)?)
     }
 
     pub(super) fn submit_3d<M: GuestMemory>(
@@ -295,8 +296,10 @@ impl Gpu {
         three_d.commands.resize(words, 0);
         request.read_exact(three_d.commands.as_mut_bytes())?;
         if words > 0 {
-            three_d.engine.submit(context, &mut three_d.commands)?;
+            let submitted = three_d.engine.submit(context, &mut three_d.commands);
+            // Those before the one that is wrong are under way.
             self.has_work = true;
+            submitted?;
         }
         Ok(Outcome::Done)
     }
