@@ -36,6 +36,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use rustix::process::Gid;
+
 pub use privileges::{limit_adapter, limit_keeper};
 pub use process::close_inherited;
 pub use status::Confinement;
@@ -74,6 +76,16 @@ pub enum Needs {
         /// The only GPU it may use; `None`: whichever there is.
         render_node: Option<PathBuf>,
     },
+}
+
+impl Needs {
+    /// Groups whose members may open the GPU.
+    fn groups(&self) -> Vec<Gid> {
+        match self {
+            Self::TwoD => Vec::new(),
+            Self::OpenGl { render_node } => open_gl::groups(render_node.as_deref()),
+        }
+    }
 }
 
 /// How to confine.
@@ -163,7 +175,7 @@ pub fn enter(settings: &Settings) -> Result<Vec<Lacking>, SandboxError> {
     let parent = process::Parent::of_this();
     process::prepare();
     process::let_go().map_err(failed("leaving the directory and the terminal"))?;
-    let user = privileges::drop_all(settings.user, &mut lacking)?;
+    let user = privileges::drop_all(settings.user, &settings.needs.groups(), &mut lacking)?;
     let threads = settings.needs != Needs::TwoD;
     process::limit(threads).map_err(failed("limiting the process"))?;
     // After the user has changed, which unsets it.

@@ -3,7 +3,10 @@
 //! The lists were made by strace of the backend that starts OpenGL and draws, and by the kernel's
 //! records of what was refused.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use rustix::process::Gid;
 
 use super::system_calls::Rules;
 
@@ -36,6 +39,24 @@ pub(super) fn devices(render_node: Option<&Path>) -> Vec<PathBuf> {
         None => devices.extend((128..192).map(|number| format!("/dev/dri/renderD{number}").into())),
     }
     devices
+}
+
+/// Groups, none of them root's, whose members may open devices that others may not: `render` as a rule,
+/// and for `/dev/udmabuf` `kvm`.
+pub(super) fn groups(render_node: Option<&Path>) -> Vec<Gid> {
+    let mut groups: Vec<_> = devices(render_node).iter().filter_map(|path| group(path)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups.into_iter().map(Gid::from_raw).collect()
+}
+
+/// The group that opens a device, if there is the device and not everybody may.
+fn group(device: &Path) -> Option<u32> {
+    const READ_AND_WRITE: u32 = 0o6;
+    let metadata = std::fs::metadata(device).ok()?;
+    let allowed = |shift: u32| metadata.mode() >> shift & READ_AND_WRITE == READ_AND_WRITE;
+    let device = metadata.file_type().is_char_device();
+    (device && metadata.gid() != 0 && allowed(3) && !allowed(0)).then_some(metadata.gid())
 }
 
 /// Calls that may be made with any arguments.

@@ -1,7 +1,7 @@
 //! Users and capabilities.
 
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{Gid, geteuid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::process;
@@ -16,12 +16,17 @@ const ADAPTER_KEEPS: CapabilitySet = CapabilitySet::DAC_OVERRIDE
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETPCAP);
 
-/// Makes root another user, and drops all capabilities of whoever it is. The user root has become.
-pub(super) fn drop_all(user: User, lacking: &mut Lackings) -> Result<Option<User>, SandboxError> {
+/// Makes root another user, in `groups` besides its own, and drops all capabilities of whoever it is.
+/// The user root has become.
+pub(super) fn drop_all(
+    user: User,
+    groups: &[Gid],
+    lacking: &mut Lackings,
+) -> Result<Option<User>, SandboxError> {
     limit_bounding_set(CapabilitySet::empty()).map_err(failed("the capability bounding set"))?;
     let mut became = None;
     if geteuid().is_root() {
-        match become_user(user) {
+        match become_user(user, groups) {
             Ok(()) => became = Some(user),
             // A root of a container that lacks the capability, or has no such user.
             Err(errno @ (Errno::PERM | Errno::INVAL)) => {
@@ -37,9 +42,9 @@ pub(super) fn drop_all(user: User, lacking: &mut Lackings) -> Result<Option<User
     Ok(became)
 }
 
-fn become_user(user: User) -> Result<(), Errno> {
+fn become_user(user: User, groups: &[Gid]) -> Result<(), Errno> {
     let (uid, gid) = (user.uid(), user.gid());
-    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_groups(groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
 }

@@ -13,6 +13,7 @@ use super::{SandboxError, failed, sys};
 
 /// Descriptors a backend may have: one per resource with pixels (`gpu::Limits`), and room.
 const DESCRIPTORS: u64 = 4096;
+const RENDERER_DESCRIPTORS: u64 = 1 << 16;
 
 /// Closes the descriptors a process was started with, but for standard ones and `kept`.
 ///
@@ -65,7 +66,9 @@ pub(super) fn limit(threads: bool) -> io::Result<()> {
         setrlimit(Resource::Nproc, exactly(0))?;
     }
     let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    setrlimit(Resource::Nofile, exactly(DESCRIPTORS.min(allowed)))?;
+    // A renderer with threads may have a dma-buf for each texture.
+    let most = if threads { RENDERER_DESCRIPTORS } else { DESCRIPTORS };
+    setrlimit(Resource::Nofile, exactly(most.min(allowed)))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }

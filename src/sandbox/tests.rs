@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 
 use rustix::io::Errno;
+use rustix::process::Gid;
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
 
 use super::*;
@@ -80,13 +81,15 @@ fn root_becomes_nobody_without_capabilities() {
     }
     on_a_thread(|| {
         let user: User = "65533:65532".parse().unwrap();
-        assert_eq!(privileges::drop_all(user, &mut lackings(Mode::Strict)).unwrap(), Some(user));
+        let groups = [44, 107].map(Gid::from_raw);
+        let became = privileges::drop_all(user, &groups, &mut lackings(Mode::Strict));
+        assert_eq!(became.unwrap(), Some(user));
         // Of this thread, not of the process.
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
         for line in [
             "Uid:\t65533\t65533\t65533\t65533",
             "Gid:\t65532\t65532\t65532\t65532",
-            "Groups:\t ",
+            "Groups:\t44 107 ",
             "CapInh:\t0000000000000000",
             "CapPrm:\t0000000000000000",
             "CapEff:\t0000000000000000",
@@ -128,7 +131,8 @@ fn what_the_kernel_lacks_is_tolerated_but_not_when_strict() {
     };
     let landlock = |lackings: &mut Lackings| file_access::forbid(&Needs::TwoD, lackings).map(drop);
     let seccomp = |lackings: &mut Lackings| system_calls::restrict(&Needs::TwoD, lackings);
-    let user = |lackings: &mut Lackings| privileges::drop_all(User::default(), lackings).map(drop);
+    let user =
+        |lackings: &mut Lackings| privileges::drop_all(User::default(), &[], lackings).map(drop);
     let nobody = Lacking::User(User::default(), Errno::PERM);
     let mut cases: Vec<(_, _, Layer, _)> = vec![
         (libc::SYS_landlock_create_ruleset, Errno::NOSYS, landlock, Lacking::Landlock),
@@ -161,7 +165,7 @@ fn what_fails_is_not_taken_for_lacking() {
     }
     let result = on_a_thread(|| {
         answer(libc::SYS_capset, Errno::PERM);
-        privileges::drop_all(User::default(), &mut lackings(Mode::On))
+        privileges::drop_all(User::default(), &[], &mut lackings(Mode::On))
     });
     assert!(matches!(result, Err(SandboxError::System { .. })), "{result:?}");
 }
