@@ -37,6 +37,7 @@ use crate::gpu::{self, Renderer};
 use crate::one_line;
 
 pub use connection::ConnectionError;
+pub use display::DmaBufs;
 pub use event_loop::EventLoopError;
 use fences::Signals;
 
@@ -113,6 +114,8 @@ pub enum Rendering {
         render_node: Option<PathBuf>,
         /// Do without where OpenGL cannot be started.
         or_2d: bool,
+        /// What its scanouts may be.
+        dma_bufs: DmaBufs,
     },
 }
 
@@ -126,14 +129,18 @@ pub fn serve(
 ) -> Result<(), BackendError> {
     let signals = Signals::new().map_err(EventLoopError::Io)?;
     let renderer = start_renderer(rendering, &signals)?;
-    Ok(event_loop::serve(stream, renderer, signals, limits, stop)?)
+    let dma_bufs = match rendering {
+        Rendering::TwoD => DmaBufs::Off,
+        Rendering::Virgl { dma_bufs, .. } => *dma_bufs,
+    };
+    Ok(event_loop::serve(stream, renderer, signals, dma_bufs, limits, stop)?)
 }
 
 fn start_renderer(
     rendering: &Rendering,
     signals: &Arc<Signals>,
 ) -> Result<Renderer, gpu::StartError> {
-    let Rendering::Virgl { render_node, or_2d } = rendering else { return Ok(Renderer::TwoD) };
+    let Rendering::Virgl { render_node, or_2d, .. } = rendering else { return Ok(Renderer::TwoD) };
     match Renderer::start_virgl(render_node.as_deref(), &signals.handler()) {
         Err(error) if *or_2d => {
             log::warn!("2D only: {}", one_line(&error));

@@ -63,6 +63,7 @@ mod state;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod texture_scanouts;
 mod three_d;
 pub mod wire;
 
@@ -75,7 +76,7 @@ pub use pixels::to_xrgb;
 pub use rect::Rect;
 pub use renderer::Renderer;
 pub use restore::Restored;
-pub use scanout::{PixelMemory, ReadError, ScanoutSource};
+pub use scanout::{DmaBuf, PixelMemory, ReadError, ScanoutSource};
 pub use state::{STATE_VERSION, StateError, StateFile};
 
 use std::mem;
@@ -89,6 +90,7 @@ use cursor::Cursors;
 use error::CommandError;
 use resource::Resources;
 use scanout::{Scanout, Scanouts};
+use texture_scanouts::DelayedFlush;
 use wire::{Command, Config, MAX_SCANOUTS, RespType};
 
 /// A virtio GPU.
@@ -107,6 +109,10 @@ pub struct Gpu {
     has_work: bool,
     /// The command has destroyed this context.
     destroyed: Option<u32>,
+    /// The command shows what the GPU has drawn when it has come so far.
+    drawing: Option<u64>,
+    /// Flushes of dma-bufs that are not drawn yet, the oldest first.
+    delayed: Vec<DelayedFlush>,
 }
 
 /// What became of a chain.
@@ -118,6 +124,9 @@ pub struct Completion {
     pub fence: Option<Fence>,
     /// The context whose timelines have ended with this command.
     pub destroyed: Option<u32>,
+    /// The GPU has to come so far, with what is on no timeline of its own, before the display is told of
+    /// the flush, by [`Gpu::drawn`]. What the driver sends next may draw over it.
+    pub drawing: Option<u64>,
     /// The response, if it is a bare header and the command is not to be executed twice.
     pub answer: Option<RespType>,
 }
@@ -159,6 +168,8 @@ impl Gpu {
             memory: None,
             has_work: false,
             destroyed: None,
+            drawing: None,
+            delayed: Vec::new(),
         }
     }
 
@@ -258,11 +269,12 @@ impl Gpu {
 
     /// Shows all scanouts, whole, on a display that takes the place of another. Cursors appear with
     /// their next update.
-    pub fn show_again(&self, display: &mut dyn Display) {
+    pub fn show_again(&mut self, display: &mut dyn Display) {
+        self.replace_dma_bufs(display);
         for memory in self.resources.image_memories() {
             display.keep_memory(memory.buffer, &memory.file, memory.bytes);
         }
-        for (number, shown) in self.scanouts.all() {
+        for (number, shown) in self.scanouts.all().filter(|(_, shown)| !shown.awaits_flush) {
             let whole = Rect::of_size(shown.source.width, shown.source.height);
             display.set_scanout(number, Some(&shown.source));
             display.flush(number, whole, &shown.source);
@@ -273,6 +285,7 @@ impl Gpu {
     pub fn reset(&mut self, display: &mut dyn Display) {
         self.turn_off(display, |_| true);
         self.cursors.hide_all(display);
+        self.delayed.clear();
         self.reset_3d();
         self.resources.clear();
     }
@@ -303,7 +316,8 @@ impl Gpu {
                 self.resources.publish();
                 let fence = request.is_fenced().then(|| self.fence(&request));
                 let destroyed = self.destroyed.take();
-                complete(&request, result, fence, destroyed)
+                let drawing = self.drawing.take();
+                Completion { fence, destroyed, drawing, ..complete(&request, result) }
             }
             Err(broken) => {
                 log::debug!("a chain is given back unread: {broken}");
@@ -350,15 +364,10 @@ impl Gpu {
 }
 
 /// Writes the response unless the command did.
-fn complete<M: GuestMemory>(
-    request: &Request<'_, M>,
-    result: CommandResult,
-    fence: Option<Fence>,
-    destroyed: Option<u32>,
-) -> Completion {
+fn complete<M: GuestMemory>(request: &Request<'_, M>, result: CommandResult) -> Completion {
     let type_ = match result {
         Ok(Outcome::Answered(written)) => {
-            return Completion { written, fence, destroyed, answer: None };
+            return Completion { written, ..Completion::default() };
         }
         Ok(Outcome::Done) => RespType::OkNodata,
         Ok(Outcome::As(type_)) => type_,
@@ -371,5 +380,5 @@ fn complete<M: GuestMemory>(
     let written = request.respond(&request.reply(type_)).unwrap_or(0);
     // A flush changes nothing, and its frame has to be shown by whoever answers it.
     let flush = request.header().type_.get() == Command::ResourceFlush as u32;
-    Completion { written, fence, destroyed, answer: (!flush).then_some(type_) }
+    Completion { written, answer: (!flush).then_some(type_), ..Completion::default() }
 }

@@ -156,6 +156,11 @@ impl PixelMemory {
         Ok(PixelMemory { mapping, start, len, dma_buf: None })
     }
 
+    /// Whether it is a dma-buf, whose owner has to be told of reading.
+    pub fn is_dma_buf(&self) -> bool {
+        self.dma_buf.is_some()
+    }
+
     /// Bytes.
     pub fn len(&self) -> u64 {
         self.len as u64

@@ -154,7 +154,9 @@ impl DisplayServer {
             Request::CursorUpdate(update, pixels) => self.cursor_update(update, &pixels),
             Request::Scanout(scanout) => self.scanout(&scanout),
             Request::Update(update, pixels) => self.update(update, &pixels),
-            Request::DmabufScanout(scanout, _, fd) => self.dmabuf_scanout(&scanout, fd),
+            Request::DmabufScanout(scanout, modifier, fd) => {
+                self.dmabuf_scanout(&scanout, modifier, fd)
+            }
             Request::DmabufUpdate(update) => self.buffer_update(update),
             Request::MemoryScanout(scanout, fd) => self.memory_scanout(&scanout, fd),
             Request::MemoryRelease(buffer) => {
@@ -238,12 +240,14 @@ impl DisplayServer {
     fn dmabuf_scanout(
         &mut self,
         scanout: &DmabufScanout,
+        modifier: u64,
         fd: Option<std::os::fd::OwnedFd>,
     ) -> Result<(), ScanoutError> {
         let Some(fd) = fd else {
+            self.memory.forget_dma_bufs();
             return Ok(self.display.set_scanout(scanout.scanout_id, None)?);
         };
-        let frame = self.memory.dmabuf_frame(scanout, &fd);
+        let frame = self.memory.dmabuf_frame(scanout, modifier, fd);
         self.show(scanout.scanout_id, frame)
     }
 
@@ -253,6 +257,7 @@ impl DisplayServer {
         fd: Option<std::os::fd::OwnedFd>,
     ) -> Result<(), ScanoutError> {
         if scanout.width == 0 {
+            self.memory.forget_dma_bufs();
             let result = self.display.set_scanout(scanout.scanout_id, None);
             self.reply(request::MEMORY_SCANOUT, &[]);
             return Ok(result?);

@@ -1,10 +1,11 @@
 //! From the backend's description of a scanout to a [`Frame`] the display can read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use loopback_driver_glue::MemoryWindow;
+use rustix::io::Errno;
 use virtio_loopback_display::{
     DisplayError, Frame, FrameLayout, MemoryError, Origin, PixelBuffer, PixelFormat, PixelMemory,
 };
@@ -13,6 +14,11 @@ use crate::vhost_gpu::message::{DmabufScanout, MemoryScanout, Scanout, Update};
 
 /// Files of the backend that stay mapped. More than a driver flips between.
 const MAX_BUFFERS: usize = 256;
+/// Dma-bufs that stay mapped: a few of each of some scanouts.
+const MAX_DMA_BUFS: usize = 8;
+/// DRM format modifiers: rows of pixels, and whatever the driver that made it knows.
+const MODIFIER_LINEAR: u64 = 0;
+const MODIFIER_INVALID: u64 = 0x00ff_ffff_ffff_ffff;
 /// Pixels of all scanouts together, which bounds the copies made of them: as many as 16 displays of
 /// 3840 × 2160 have. Fuzzing has no time to copy them.
 pub const MAX_PIXELS: u64 = if cfg!(fuzzing) { 1 << 18 } else { 1 << 27 };
@@ -26,12 +32,20 @@ pub enum ScanoutError {
     /// The scanouts are too large.
     #[error("the backend's scanouts have more than {MAX_PIXELS} pixels together")]
     TooManyPixels,
+    /// The pixels are not in rows.
+    #[error(
+        "the backend shows a dma-buf with pixels arranged in a way that only GPUs can read, modifier {0:#x}"
+    )]
+    Modifier(u64),
     /// The pixels are said to be at an impossible place.
     #[error("the backend's scanout ends beyond every memory")]
     Overflow,
     /// Pixels came for a scanout that has no size yet.
     #[error("pixels outside of scanout {0}")]
     NoScanout(u32),
+    /// It does not tell what it is.
+    #[error("cannot inspect the backend's dma-buf")]
+    File(#[source] Errno),
     /// The display refused.
     #[error(transparent)]
     Display(#[from] DisplayError),
@@ -50,6 +64,8 @@ pub struct ScanoutMemory {
     window: Arc<PixelMemory>,
     /// Files of the backend, by its number for them.
     buffers: HashMap<u64, Arc<PixelMemory>>,
+    /// Dma-bufs that were shown last, by inode: drivers flip between a few.
+    dma_bufs: VecDeque<(u64, Arc<PixelMemory>)>,
     /// Pixels of backends that send them as bytes, by scanout.
     copies: HashMap<u32, (FrameLayout, PixelBuffer)>,
     /// Pixels of the last frame of each scanout, which stays visible when the scanout goes off.
@@ -62,8 +78,8 @@ impl ScanoutMemory {
         // The window's file never shrinks, and a page of it that the driver no longer maps reads
         // as another one's zeros, not as an error.
         let window = Arc::new(PixelMemory::map_trusted(window.fd, 0, window.size)?);
-        let (buffers, copies, pixels) = Default::default();
-        Ok(Self { window, buffers, copies, pixels })
+        let (buffers, dma_bufs, copies, pixels) = Default::default();
+        Ok(Self { window, buffers, dma_bufs, copies, pixels })
     }
 
     /// The frame of `MEMORY_SCANOUT`.
@@ -96,11 +112,16 @@ impl ScanoutMemory {
     pub fn dmabuf_frame(
         &mut self,
         scanout: &DmabufScanout,
-        fd: &OwnedFd,
+        modifier: u64,
+        fd: OwnedFd,
     ) -> Result<Frame, ScanoutError> {
+        // With none, as old backends have it, it is hoped for.
+        if ![MODIFIER_LINEAR, MODIFIER_INVALID].contains(&modifier) {
+            return Err(ScanoutError::Modifier(modifier));
+        }
         let stride = u64::from(scanout.fd_stride);
         let length = stride.checked_mul(scanout.fd_height.into()).ok_or(ScanoutError::Overflow)?;
-        let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?);
+        let memory = self.dma_buf(fd, length)?;
         let column = u64::from(scanout.x) * 4;
         let offset = stride.checked_mul(scanout.y.into()).and_then(|row| row.checked_add(column));
         let layout = FrameLayout {
@@ -173,6 +194,30 @@ impl ScanoutMemory {
         }
         self.pixels.insert(scanout, pixels);
         Ok(frame)
+    }
+
+    /// Dma-bufs that are not shown now are not kept.
+    pub fn forget_dma_bufs(&mut self) {
+        self.dma_bufs.clear();
+    }
+
+    /// Maps a dma-buf, unless it still is.
+    fn dma_buf(&mut self, fd: OwnedFd, length: u64) -> Result<Arc<PixelMemory>, ScanoutError> {
+        // A mapping keeps its dma-buf, and so no other one has the number.
+        let inode = rustix::fs::fstat(&fd).map_err(ScanoutError::File)?.st_ino;
+        let known = self.dma_bufs.iter().find(|(other, _)| *other == inode);
+        if let Some((_, memory)) = known.filter(|(_, memory)| memory.len() == length) {
+            return Ok(Arc::clone(memory));
+        }
+        let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?);
+        if !memory.is_dma_buf() {
+            return Ok(memory);
+        }
+        if self.dma_bufs.len() >= MAX_DMA_BUFS {
+            self.dma_bufs.pop_front();
+        }
+        self.dma_bufs.push_back((inode, Arc::clone(&memory)));
+        Ok(memory)
     }
 
     fn buffer(

@@ -24,14 +24,14 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::QueueT;
 use zerocopy::IntoBytes;
 
-use super::display::DisplayClient;
+use super::display::{DisplayClient, DmaBufs};
 use super::fences::Signals;
 use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::vring::{BATCH, Vring};
 use crate::features::Features;
-use crate::gpu::{self, Gpu, MemoryKeeper, Renderer, StateFile, wire};
+use crate::gpu::{self, Gpu, MemoryKeeper, Renderer, StateFile, Timeline, wire};
 use crate::one_line;
 
 /// How long a flush waits for the display. The kernel's driver waits for 50 ms at most, and fuzzing for
@@ -99,6 +99,11 @@ impl Device {
             limits,
             left: None,
         })
+    }
+
+    /// Which scanouts of textures may be dma-bufs; from the beginning, those that [`DmaBufs::Auto`] allows.
+    pub fn set_dma_bufs(&mut self, dma_bufs: DmaBufs) {
+        self.display.set_dma_bufs(dma_bufs);
     }
 
     /// Talks to the display behind `stream` from now on; a second one replaces the first.
@@ -200,8 +205,9 @@ impl Device {
         let mut ended = Vec::new();
         for chain in chains.into_iter().flatten() {
             let late = handled > 0 && coarse_now().saturating_sub(start) >= TURN;
-            let full = index == wire::CONTROL_QUEUE && self.display.is_full();
-            if late || full || !vring.is_running() {
+            let paused =
+                index == wire::CONTROL_QUEUE && (self.display.is_full() || self.held.pauses());
+            if late || paused || !vring.is_running() {
                 vring.untake_chains(taken - handled);
                 break;
             }
@@ -213,20 +219,18 @@ impl Device {
                 (wire::CONTROL_QUEUE, true) => self.gpu.control_again(chain, &mut self.display),
                 _ => self.gpu.cursor(chain, &mut self.display),
             };
-            let written = completion.written;
             let updates = self.display.take_updates();
-            let fence = completion.fence;
-            if index == wire::CONTROL_QUEUE && self.held.waits(updates, fence) {
+            if index == wire::CONTROL_QUEUE && self.held.waits(updates, &completion) {
                 if !self.held.awaits_display() {
                     self.heard = Instant::now();
                 }
                 self.gpu.hold_back(head, &completion);
-                self.held.hold(HeldChain { head, written, updates, fence });
+                self.held.hold(HeldChain::new(head, &completion, updates));
             } else {
                 if again && index == wire::CONTROL_QUEUE {
                     self.gpu.give_back(head);
                 }
-                vring.add_used(memory, head, written);
+                vring.add_used(memory, head, completion.written);
             }
             if let Some(context) = completion.destroyed {
                 ended.extend(self.held.context_ended(context));
@@ -268,10 +272,24 @@ impl Device {
 
     /// Returns the chains whose fence the GPU has reached.
     pub fn collect_signals(&mut self) {
-        let signals = self.signals.take();
-        let done: Vec<_> =
-            signals.into_iter().flat_map(|signal| self.held.signalled(signal)).collect();
+        let mut done = Vec::new();
+        for signal in self.signals.take() {
+            if signal.timeline == Timeline::Global {
+                self.show_drawn(signal.work);
+            }
+            done.extend(self.held.signalled(signal));
+        }
         self.return_chains(done);
+    }
+
+    /// Tells the display of flushes that waited for the GPU.
+    fn show_drawn(&mut self, work: u64) {
+        self.gpu.drawn(work, &mut self.display);
+        if !self.held.awaits_display() {
+            self.heard = Instant::now();
+        }
+        let updates = self.display.take_updates();
+        self.held.drawn(work, updates);
     }
 
     /// Shows everything again on a display that hung and does no more.
@@ -345,7 +363,7 @@ fn coarse_now() -> Duration {
 fn room(index: u16, held: &HeldChains, vring: &Vring, display: &DisplayClient) -> usize {
     let size = usize::from(vring.queue.size());
     match index {
-        wire::CONTROL_QUEUE if display.is_full() => 0,
+        wire::CONTROL_QUEUE if display.is_full() || held.pauses() => 0,
         wire::CONTROL_QUEUE => size.saturating_sub(held.len()),
         _ => size,
     }

@@ -14,15 +14,15 @@ use zerocopy::FromBytes;
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use crate::file_size::file_size;
-use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS};
+use crate::gpu::wire::{self, DisplayOne, MAX_SCANOUTS, RESOURCE_FLAG_Y_0_TOP};
 use crate::gpu::{
-    self, CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError, PixelMemory,
-    Rect, ScanoutSource,
+    self, CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError, DmaBuf,
+    PixelMemory, Rect, ScanoutSource,
 };
 use crate::one_line;
 use crate::vhost_gpu::message::{
-    CursorPos, CursorUpdate, F_EDID, F_MEMORY_SCANOUT, MAX_SENT_PIXELS, MemoryKeep, MemoryScanout,
-    Scanout, Update,
+    CursorPos, CursorUpdate, DmabufScanout, F_EDID, F_MEMORY_SCANOUT, MAX_SENT_PIXELS, MemoryKeep,
+    MemoryScanout, Scanout, Update,
 };
 use crate::vhost_gpu::{ChannelError, Client, ClientError};
 
@@ -30,10 +30,27 @@ use crate::vhost_gpu::{ChannelError, Client, ClientError};
 /// side's socket buffer full, whatever a chain adds.
 const MAX_UNANSWERED: usize = 64;
 
+/// DRM format modifier of pixels that lie row by row.
+const MODIFIER_LINEAR: u64 = 0;
+
+/// Whether scanouts of textures go to the display as dma-bufs, where the renderer can make them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DmaBufs {
+    /// To displays that say that they can show them: of the protocols that there are, none can but ours,
+    /// those that can be mapped.
+    #[default]
+    Auto,
+    /// To every display. One that cannot show them stays black.
+    On,
+    /// Never: they are copied.
+    Off,
+}
+
 /// The connection to the display, or none.
 #[derive(Debug)]
 pub struct DisplayClient {
     client: Option<Client>,
+    dma_bufs: DmaBufs,
     /// Waits for the client's socket.
     poll: Arc<Poll>,
     memory: Arc<Memory>,
@@ -60,6 +77,7 @@ impl DisplayClient {
     pub fn new(poll: Arc<Poll>) -> Self {
         Self {
             client: None,
+            dma_bufs: DmaBufs::default(),
             poll,
             memory: Arc::default(),
             updates: 0,
@@ -70,6 +88,11 @@ impl DisplayClient {
             files: HashMap::new(),
             rows: Vec::new(),
         }
+    }
+
+    /// Which scanouts may be dma-bufs.
+    pub fn set_dma_bufs(&mut self, dma_bufs: DmaBufs) {
+        self.dma_bufs = dma_bufs;
     }
 
     /// Talks to the display behind `stream` from now on.
@@ -230,6 +253,32 @@ impl DisplayClient {
         owed >= MAX_UNANSWERED && !self.stalled
     }
 
+    /// A scanout that is in a dma-buf.
+    fn show_dma_buf(
+        &mut self,
+        scanout_id: u32,
+        dma_buf: &DmaBuf,
+        source: &ScanoutSource,
+    ) -> Option<()> {
+        // The texture's own offset is 0.
+        let stride = u64::from(dma_buf.stride.max(1));
+        let (y, x) = (source.offset / stride, source.offset % stride / 4);
+        let message = DmabufScanout {
+            scanout_id,
+            x: x as u32,
+            y: u32::try_from(y).ok()?,
+            width: source.width,
+            height: source.height,
+            fd_width: dma_buf.width,
+            fd_height: dma_buf.height,
+            fd_stride: dma_buf.stride,
+            fd_flags: if dma_buf.y_0_top { RESOURCE_FLAG_Y_0_TOP } else { 0 },
+            fd_drm_fourcc: dma_buf.fourcc.cast_signed(),
+        };
+        let fd = dma_buf.fd.as_fd();
+        self.with_client(|client| client.dmabuf_scanout(message, dma_buf.modifier, Some(fd)))
+    }
+
     fn show_memory(&mut self, scanout_id: u32, source: &ScanoutSource) -> Option<()> {
         let mut message = MemoryScanout {
             offset: source.offset,
@@ -249,6 +298,7 @@ impl DisplayClient {
                 self.files.insert(source.buffer, Arc::downgrade(file));
                 self.with_client(|client| client.memory_scanout(message, Some(file.as_fd())))
             }
+            PixelMemory::DmaBuf(_) => None,
             PixelMemory::Guest { address, length } => {
                 let (file_offset, end) = self.memory.locate(*address, *length)?;
                 message.offset = message.offset.checked_add(file_offset)?;
@@ -311,10 +361,19 @@ impl Display for DisplayClient {
             *shown = source.is_some();
         }
         let maps = self.has(F_MEMORY_SCANOUT);
+        let dma_buf = source.and_then(|source| match &source.memory {
+            PixelMemory::DmaBuf(dma_buf) => Some((dma_buf, source)),
+            _ => None,
+        });
+        let now_mapped = dma_buf.is_some() || maps && source.is_some();
         let mapped = self
             .mapped
             .get_mut(scanout as usize)
-            .is_some_and(|mapped| std::mem::replace(mapped, maps && source.is_some()));
+            .is_some_and(|mapped| std::mem::replace(mapped, now_mapped));
+        if let Some((dma_buf, source)) = dma_buf {
+            let _ = self.show_dma_buf(scanout, dma_buf, source);
+            return;
+        }
         let _ = match source {
             Some(source) if maps => self.show_memory(scanout, source),
             Some(source) => {
@@ -322,7 +381,8 @@ impl Display for DisplayClient {
                 let message = Scanout { scanout_id: scanout, width, height };
                 self.with_client(|client| client.scanout(message))
             }
-            None if mapped => self.with_client(|client| client.memory_scanout_off(scanout)),
+            None if mapped && maps => self.with_client(|client| client.memory_scanout_off(scanout)),
+            None if mapped => self.with_client(|client| client.dmabuf_scanout_off(scanout)),
             None => {
                 let message = Scanout { scanout_id: scanout, width: 0, height: 0 };
                 self.with_client(|client| client.scanout(message))
@@ -340,6 +400,15 @@ impl Display for DisplayClient {
         let update = Update { scanout_id: scanout, x, y, width, height };
         if self.with_client(|client| client.buffer_update(update)).is_some() {
             self.updates += 1;
+        }
+    }
+
+    fn takes_dma_bufs(&mut self, modifier: u64) -> bool {
+        match self.dma_bufs {
+            DmaBufs::Off => false,
+            // Ours maps them.
+            DmaBufs::Auto => modifier == MODIFIER_LINEAR && self.has(F_MEMORY_SCANOUT),
+            DmaBufs::On => self.client.is_some(),
         }
     }
 

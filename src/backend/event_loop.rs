@@ -10,6 +10,7 @@ use rustix::event::epoll::Event;
 
 use super::connection::{Connection, ConnectionError, Message};
 use super::device::Device;
+use super::display::DmaBufs;
 use super::fences::Signals;
 use super::poll::{Poll, Source, Trigger};
 use crate::gpu::{self, Renderer, wire};
@@ -34,10 +35,12 @@ pub fn serve(
     stream: UnixStream,
     renderer: Renderer,
     signals: Arc<Signals>,
+    dma_bufs: DmaBufs,
     limits: gpu::Limits,
     stop: &OwnedFd,
 ) -> Result<(), EventLoopError> {
     let mut server = Server::new(stream, renderer, signals, limits, stop)?;
+    server.device().set_dma_bufs(dma_bufs);
     match server.run() {
         Err(EventLoopError::Connection(ConnectionError::Closed)) => Ok(()),
         other => other,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::gpu::{Fence, Signal, Timeline};
+use crate::gpu::{Completion, Fence, Signal, Timeline};
 
 /// A chain that is done but for its flush or its fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +14,22 @@ pub struct HeldChain {
     pub written: u32,
     /// Updates the display has not answered yet.
     pub updates: usize,
+    /// What the GPU has to draw before the display is told: see [`Completion::drawing`].
+    pub drawing: Option<u64>,
+    /// The queue waits for it: what comes next may draw over what the display still looks at.
+    pub pauses: bool,
     /// Its fence, which signals those before it in its timeline, too, and so waits for theirs.
     pub fence: Option<Fence>,
 }
 
 impl HeldChain {
+    /// The chain of a command, which waits for so many updates.
+    #[must_use]
+    pub fn new(head: u16, completion: &Completion, updates: usize) -> Self {
+        let Completion { written, drawing, fence, .. } = *completion;
+        Self { head, written, updates, drawing, pauses: drawing.is_some(), fence }
+    }
+
     /// Who waits for it. A flush without a fence is waited for, too, by those of all but rings: whoever
     /// has a fence after a frame knows that it is shown.
     fn timeline(&self) -> Timeline {
@@ -37,9 +48,27 @@ pub struct HeldChains {
 impl HeldChains {
     /// Whether a chain that is executed now goes back later.
     #[must_use]
-    pub fn waits(&self, updates: usize, fence: Option<Fence>) -> bool {
+    pub fn waits(&self, updates: usize, completion: &Completion) -> bool {
         let behind = |fence: Fence| fence.work.is_some() || self.has(fence.timeline);
-        updates > 0 || fence.is_some_and(behind)
+        updates > 0 || completion.drawing.is_some() || completion.fence.is_some_and(behind)
+    }
+
+    /// Whether no chain is to be executed before some of these go back.
+    #[must_use]
+    pub fn pauses(&self) -> bool {
+        self.chains.iter().any(|chain| chain.pauses)
+    }
+
+    /// The GPU has drawn so far, and the display was told of what waited for it by so many updates.
+    pub fn drawn(&mut self, work: u64, updates: usize) {
+        let drawn = |chain: &&mut HeldChain| chain.drawing.is_some_and(|at| at <= work);
+        match self.chains.iter_mut().find(drawn) {
+            Some(chain) => {
+                chain.drawing = None;
+                chain.updates += updates;
+            }
+            None => self.expect_orphans(updates),
+        }
     }
 
     /// Holds a chain.
@@ -102,6 +131,7 @@ impl HeldChains {
         let mut waiting: Vec<Timeline> = Vec::new();
         self.chains.retain(|chain| {
             let ready = chain.updates == 0
+                && chain.drawing.is_none()
                 && chain
                     .fence
                     .is_none_or(|fence| fence.work.is_none() && !waiting.contains(&fence.timeline));
@@ -149,7 +179,7 @@ mod tests {
     const RING: Timeline = Timeline::Ring { context: 3, ring: 1 };
 
     fn flush(head: u16, updates: usize) -> HeldChain {
-        HeldChain { head, written: 24, updates, fence: None }
+        HeldChain { head, written: 24, updates, drawing: None, pauses: false, fence: None }
     }
 
     fn fenced(head: u16, updates: usize, timeline: Timeline, work: Option<u64>) -> HeldChain {
@@ -197,18 +227,22 @@ mod tests {
     #[test]
     fn a_chain_waits_for_what_its_timeline_waits_for_and_for_nothing_else() {
         let mut held = HeldChains::default();
-        let fence = |timeline, work| Some(Fence { timeline, work });
-        assert!(!held.waits(0, None));
-        assert!(!held.waits(0, fence(Timeline::Global, None)));
-        assert!(held.waits(0, fence(Timeline::Global, Some(1))));
-        assert!(held.waits(1, None));
+        let fence = |timeline, work| Completion {
+            fence: Some(Fence { timeline, work }),
+            ..Completion::default()
+        };
+        let none = Completion::default();
+        assert!(!held.waits(0, &none));
+        assert!(!held.waits(0, &fence(Timeline::Global, None)));
+        assert!(held.waits(0, &fence(Timeline::Global, Some(1))));
+        assert!(held.waits(1, &none));
         held.hold(fenced(2, 0, RING, Some(7)));
-        assert!(!held.waits(0, fence(Timeline::Global, None)));
-        assert!(held.waits(0, fence(RING, None)));
+        assert!(!held.waits(0, &fence(Timeline::Global, None)));
+        assert!(held.waits(0, &fence(RING, None)));
         held.hold(flush(1, 1));
-        assert!(!held.waits(0, None));
-        assert!(held.waits(0, fence(Timeline::Global, None)));
-        assert!(!held.waits(0, fence(Timeline::Ring { context: 3, ring: 0 }, None)));
+        assert!(!held.waits(0, &none));
+        assert!(held.waits(0, &fence(Timeline::Global, None)));
+        assert!(!held.waits(0, &fence(Timeline::Ring { context: 3, ring: 0 }, None)));
     }
 
     #[test]
@@ -240,6 +274,36 @@ mod tests {
         assert!(heads(held.signalled(global(3))).is_empty());
         assert_eq!(heads(held.answered()), [1]);
         assert_eq!(heads(held.answered()), [2, 3]);
+    }
+
+    #[test]
+    fn a_flush_that_is_to_be_drawn_waits_for_the_gpu_then_for_the_display_and_pauses_the_queue() {
+        let completion = Completion { written: 24, drawing: Some(4), ..Completion::default() };
+        let mut held = HeldChains::default();
+        assert!(held.waits(0, &completion));
+        held.hold(HeldChain::new(1, &completion, 0));
+        held.hold(fenced(2, 0, Timeline::Global, Some(5)));
+        assert!(held.pauses() && !held.awaits_display());
+        held.drawn(3, 0);
+        assert!(heads(held.signalled(global(3))).is_empty());
+        held.drawn(4, 2);
+        assert!(heads(held.signalled(global(5))).is_empty());
+        assert!(held.pauses() && held.awaits_display());
+        assert!(heads(held.answered()).is_empty());
+        assert_eq!(heads(held.answered()), [1, 2]);
+        assert!(!held.pauses());
+    }
+
+    #[test]
+    fn what_is_drawn_when_its_chain_is_gone_is_answered_to_nobody() {
+        let completion = Completion { drawing: Some(1), ..Completion::default() };
+        let mut held = HeldChains::default();
+        held.hold(HeldChain::new(1, &completion, 0));
+        assert_eq!(heads(held.release()), [1]);
+        held.drawn(1, 1);
+        held.hold(flush(2, 1));
+        assert!(heads(held.answered()).is_empty());
+        assert_eq!(heads(held.answered()), [2]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use virtio_loopback_gpu::backend::Rendering;
+use virtio_loopback_gpu::backend::{DmaBufs, Rendering};
 use virtio_loopback_gpu::sandbox::Needs;
 
 /// Those of a GPU backend.
@@ -16,6 +16,40 @@ pub struct RenderOptions {
     /// The GPU that renders, such as /dev/dri/renderD128, in place of the one that EGL chooses.
     #[arg(long, value_name = "NODE")]
     render_node: Option<String>,
+    /// Whether scanouts that OpenGL has drawn go to the display as dma-bufs, without a copy.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = DmaBufScanouts::Auto)]
+    dmabuf_scanouts: DmaBufScanouts,
+}
+
+/// When scanouts are dma-bufs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DmaBufScanouts {
+    /// Where the display of this program can show them.
+    Auto,
+    /// Always; a display that cannot show them stays black.
+    On,
+    /// Never.
+    Off,
+}
+
+impl fmt::Display for DmaBufScanouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl From<DmaBufScanouts> for DmaBufs {
+    fn from(scanouts: DmaBufScanouts) -> Self {
+        match scanouts {
+            DmaBufScanouts::Auto => Self::Auto,
+            DmaBufScanouts::On => Self::On,
+            DmaBufScanouts::Off => Self::Off,
+        }
+    }
 }
 
 /// The renderers.
@@ -58,7 +92,11 @@ impl RenderOptions {
             Render::Virgl => false,
             Render::Auto => true,
         };
-        Rendering::Virgl { render_node: self.render_node.clone().map(PathBuf::from), or_2d }
+        Rendering::Virgl {
+            render_node: self.render_node.clone().map(PathBuf::from),
+            or_2d,
+            dma_bufs: self.dmabuf_scanouts.into(),
+        }
     }
 
     /// What the sandbox has to leave them.
@@ -74,6 +112,9 @@ impl RenderOptions {
         let mut arguments = vec![format!("--render={}", self.render)];
         if let Some(node) = &self.render_node {
             arguments.push(format!("--render-node={node}"));
+        }
+        if self.dmabuf_scanouts != DmaBufScanouts::Auto {
+            arguments.push(format!("--dmabuf-scanouts={}", self.dmabuf_scanouts));
         }
         arguments
     }

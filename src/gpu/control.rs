@@ -13,6 +13,7 @@ use super::rect::Rect;
 use super::resource::{Blob, Image, Kind, Resource};
 use super::scanout::{Scanout, ScanoutSource};
 use super::state::ScanoutRecord;
+use super::texture_scanouts::picture_record;
 use super::wire::{
     BlobMem, Command, Format, GetEdid, ResourceAttachBacking, ResourceCreate2d, ResourceCreateBlob,
     ResourceFlush, ResourceRequest, RespDisplayInfo, RespEdid, RespResourceUuid, RespType,
@@ -206,13 +207,7 @@ impl Gpu {
         if id == 0 {
             return Ok(self.disable_scanout(scanout, display));
         }
-        let rect = body.r.into();
-        let source = self.resources.image_source(id, rect)?;
-        self.refresh_texture(id, rect)?;
-        self.keep_made_memory(display);
-        let record = ScanoutRecord { resource_id: id, ..record_of(rect) };
-        self.record_scanout(scanout, Some(record));
-        self.show(scanout, Scanout { resource_id: id, rect, source }, display);
+        self.show_picture(scanout, id, body.r.into(), display)?;
         Ok(Outcome::Done)
     }
 
@@ -228,8 +223,7 @@ impl Gpu {
             return Ok(self.disable_scanout(scanout, display));
         }
         let shown = self.blob_scanout(&body, request.memory())?;
-        self.record_scanout(scanout, Some(blob_record(&body)));
-        self.show(scanout, shown, display);
+        self.show(scanout, shown, blob_record(&body), display);
         Ok(Outcome::Done)
     }
 
@@ -243,7 +237,7 @@ impl Gpu {
         let source = self.blob_source(body, memory)?;
         let whole = Rect::of_size(rect.width, rect.height);
         self.resources.refresh_shadow(memory, resource_id, &source, whole)?;
-        Ok(Scanout { resource_id, rect, source })
+        Ok(Scanout { resource_id, rect, source, awaits_flush: false })
     }
 
     fn record_scanout(&mut self, scanout: u32, record: Option<ScanoutRecord>) {
@@ -301,7 +295,14 @@ impl Gpu {
         })
     }
 
-    fn show(&mut self, scanout: u32, shown: Scanout, display: &mut dyn Display) {
+    pub(super) fn show(
+        &mut self,
+        scanout: u32,
+        shown: Scanout,
+        record: ScanoutRecord,
+        display: &mut dyn Display,
+    ) {
+        self.record_scanout(scanout, Some(record));
         display.set_scanout(scanout, Some(&shown.source));
         self.scanouts.set(scanout, Some(shown));
     }
@@ -322,16 +323,14 @@ impl Gpu {
     ) -> CommandResult {
         let body: ResourceFlush = request.body()?;
         let (id, rect) = (body.resource_id.get(), Rect::from(body.r));
+        if let Some(image) = self.resources.get(id)?.kind.image() {
+            if !rect.fits(image.width, image.height) {
+                return Err(CommandError::OutOfRange("rectangle"));
+            }
+            self.flush_picture(id, rect, display)?;
+            return Ok(Outcome::Done);
+        }
         // A blob has no width and height of its own: what of the rectangle is shown is flushed.
-        if let Some(image) = self.resources.get(id)?.kind.image()
-            && !rect.fits(image.width, image.height)
-        {
-            return Err(CommandError::OutOfRange("rectangle"));
-        }
-        let damaged = self.scanouts.of(id).filter_map(|(_, shown)| rect.intersection(&shown.rect));
-        for damage in damaged.collect::<Vec<_>>() {
-            self.refresh_texture(id, damage)?;
-        }
         for (scanout, shown) in self.scanouts.of(id) {
             if let Some(damage) = rect.within(&shown.rect) {
                 self.resources.refresh_shadow(request.memory(), id, &shown.source, damage)?;
@@ -445,24 +444,17 @@ impl Gpu {
     }
 }
 
-/// The record of a scanout that shows a part of an image.
-fn record_of(rect: Rect) -> ScanoutRecord {
-    let Rect { x, y, width, height } = rect;
-    ScanoutRecord { x, y, width, height, ..ScanoutRecord::default() }
-}
-
 /// The record of a scanout that shows a part of a frame in a blob.
 fn blob_record(body: &SetScanoutBlob) -> ScanoutRecord {
     let ([stride, ..], [offset, ..]) = (body.strides, body.offsets);
     ScanoutRecord {
-        resource_id: body.resource_id.get(),
         blob: 1,
         frame_width: body.width.get(),
         frame_height: body.height.get(),
         format: body.format.get(),
         stride: stride.get(),
         offset: offset.get(),
-        ..record_of(body.r.into())
+        ..picture_record(body.resource_id.get(), body.r.into())
     }
 }
 

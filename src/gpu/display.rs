@@ -59,6 +59,13 @@ pub trait Display {
     /// Pixels changed. `damage` is in coordinates of the scanout, not empty and within it.
     fn flush(&mut self, scanout: u32, damage: Rect, source: &ScanoutSource);
 
+    /// Whether scanouts may be dma-bufs with pixels arranged like this, a DRM format modifier. Else
+    /// they are copied.
+    fn takes_dma_bufs(&mut self, modifier: u64) -> bool {
+        let _ = modifier;
+        false
+    }
+
     /// The pixels of a classic resource are in this file from now on, of so many bytes, which is
     /// named as in [`ScanoutSource::buffer`]. A display that keeps it can give it to a device that
     /// takes this one's place.

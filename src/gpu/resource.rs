@@ -17,7 +17,7 @@ use super::error::CommandError;
 use super::limits::{LimitKind, Limits};
 use super::memfd::Memfd;
 use super::rect::Rect;
-use super::scanout::{PixelMemory, ScanoutSource};
+use super::scanout::{DmaBuf, PixelMemory, ScanoutSource};
 use super::state::{Place, ResourceRecord, StateFile, pair};
 use super::wire::{Format, RespType};
 
@@ -157,9 +157,16 @@ impl Resources {
         }
         let memory = image.memory.take();
         let image = Some(Image { format, width, height, stride, bytes, memory });
-        resource.kind = Kind::Texture(Texture { bytes, image });
+        resource.kind = Kind::Texture(Texture { bytes, image, y_0_top: true, dma_buf: None });
         resource.rendered = true;
         Ok(())
+    }
+
+    /// A texture is this dma-buf, too.
+    pub(super) fn set_dma_buf(&mut self, id: u32, dma_buf: Arc<DmaBuf>) {
+        if let Some(Resource { kind: Kind::Texture(texture), .. }) = self.table.get_mut(&id) {
+            texture.dma_buf = Some(dma_buf);
+        }
     }
 
     /// Keeps what the backing of a resource is mapped in.

@@ -76,7 +76,7 @@ impl Gpu {
         let rect = Rect { x, y, width, height };
         if record.blob == 0 {
             let source = self.resources.image_source(resource_id, rect).ok()?;
-            return Some(Scanout { resource_id, rect, source });
+            return Some(Scanout { resource_id, rect, source, awaits_flush: false });
         }
         let mut body = SetScanoutBlob::new_zeroed();
         body.resource_id.set(resource_id);

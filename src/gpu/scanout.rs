@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -22,6 +23,27 @@ pub enum PixelMemory {
         /// Bytes.
         length: u64,
     },
+    /// The renderer's, as a dma-buf.
+    DmaBuf(Arc<DmaBuf>),
+}
+
+/// A texture's memory, for another process to import or, if it is linear, to map.
+#[derive(Debug)]
+pub struct DmaBuf {
+    /// The dma-buf. The first pixel is its first byte.
+    pub fd: OwnedFd,
+    /// Pixels of a row of the texture.
+    pub width: u32,
+    /// Rows of the texture.
+    pub height: u32,
+    /// Bytes from a row to the next.
+    pub stride: u32,
+    /// DRM format of a pixel: one of [`Format`]'s, not always the one that the driver has named.
+    pub fourcc: u32,
+    /// DRM format modifier: how pixels are arranged.
+    pub modifier: u64,
+    /// Whether the first row is the upper one, as the driver has said.
+    pub y_0_top: bool,
 }
 
 /// Where the pixels of a scanout are, for a display that maps them itself.
@@ -59,6 +81,9 @@ pub enum ReadError {
     /// The driver's memory does not reach that far (any more).
     #[error("reading the driver's memory failed")]
     Guest(#[source] GuestMemoryError),
+    /// It is a dma-buf, which is for those who import it.
+    #[error("the pixels are in a dma-buf, which is not read here")]
+    DmaBuf,
 }
 
 impl ScanoutSource {
@@ -113,6 +138,7 @@ impl ScanoutSource {
                 let address = GuestAddress(address.ok_or(ReadError::OutOfBounds)?);
                 memory.read_slice(target, address).map_err(ReadError::Guest)
             }
+            PixelMemory::DmaBuf(_) => Err(ReadError::DmaBuf),
         }
     }
 }
@@ -159,6 +185,9 @@ pub(super) struct Scanout {
     /// The part of the resource's image or of the blob's frame that is shown.
     pub(super) rect: Rect,
     pub(super) source: ScanoutSource,
+    /// The display does not know of it yet: it shows what was there before until the first flush, with
+    /// which the picture is complete.
+    pub(super) awaits_flush: bool,
 }
 
 /// All scanouts of the device.
@@ -173,6 +202,16 @@ impl Scanouts {
         if let Some(slot) = self.shown.get_mut(scanout as usize) {
             *slot = shown;
         }
+    }
+
+    pub(super) fn get_mut(&mut self, scanout: u32) -> Option<&mut Scanout> {
+        self.shown.get_mut(scanout as usize)?.as_mut()
+    }
+
+    /// Whether the display looks at the driver's own pages.
+    pub(super) fn shows_guest_memory(&self, scanout: u32) -> bool {
+        let shown = self.shown.get(scanout as usize).and_then(Option::as_ref);
+        shown.is_some_and(|shown| matches!(shown.source.memory, PixelMemory::Guest { .. }))
     }
 
     pub(super) fn is_on(&self, scanout: u32) -> bool {

@@ -174,7 +174,7 @@ impl Gpu {
             return Err(CommandError::OutOfRange("width, height, depth or layers"));
         }
         if body.target.get() == target::BUFFER {
-            return Ok(Texture { bytes: width.into(), image: None });
+            return Ok(Texture::buffer(width.into()));
         }
         self.dimensions(width.max(depth), height.max(layers))?;
         let samples = body.nr_samples.get().max(1);
@@ -189,7 +189,8 @@ impl Gpu {
         // Smaller levels add a third at most.
         let bytes = if body.last_level.get() > 0 { bytes.saturating_add(bytes / 3) } else { bytes };
         let image = format.filter(|_| plain).and_then(|format| Image::new(format, width, height));
-        Ok(Texture { bytes, image })
+        let y_0_top = body.flags.get() & RESOURCE_FLAG_Y_0_TOP != 0;
+        Ok(Texture { bytes, image, y_0_top, dma_buf: None })
     }
 
     /// Makes a texture of an image that a context wants to use, with what there is in it.
@@ -388,18 +389,6 @@ impl Gpu {
             self.resources.hold_memory(id, self.memory.clone());
         }
         Ok(())
-    }
-
-    /// Brings the picture of a texture, which the display has, up to date.
-    pub(super) fn refresh_texture(&mut self, id: u32, rect: Rect) -> Result<(), CommandError> {
-        let Kind::Texture(Texture { image: Some(image), .. }) = &self.resources.get(id)?.kind
-        else {
-            return Ok(());
-        };
-        let (Some(pixels), Some(three_d)) = (&image.memory, self.renderer.three_d()) else {
-            return Ok(());
-        };
-        Ok(three_d.engine.read_pixels(id, rect, image.stride, pixels)?)
     }
 
     /// What has a context.

@@ -189,6 +189,12 @@ impl Client {
         self.send(request::DMABUF_SCANOUT2, &parts, fds)
     }
 
+    /// `DMABUF_SCANOUT` off.
+    pub fn dmabuf_scanout_off(&mut self, scanout_id: u32) -> Result<(), ClientError> {
+        let off = DmabufScanout { scanout_id, ..DmabufScanout::new_zeroed() };
+        self.dmabuf_scanout(off, 0, None)
+    }
+
     /// `MEMORY_SCANOUT` with pixels.
     pub fn memory_scanout(
         &mut self,

@@ -8,6 +8,7 @@ use super::super::backing::Backing;
 use super::super::error::EngineError;
 use super::super::memfd::Memfd;
 use super::super::rect::Rect;
+use super::super::texture_scanouts::Export;
 use super::super::wire::{ResourceCreate3d, ResourceCreateBlob, TransferHost3d};
 use super::{Capset, Direction, SignalHandler, StartError, Timeline};
 
@@ -89,6 +90,10 @@ impl Engine {
         _: u32,
         _: &Memfd,
     ) -> Result<()> {
+        match *self {}
+    }
+
+    pub(in super::super) fn export(&mut self, _: u32) -> Option<Export> {
         match *self {}
     }
 

@@ -10,10 +10,12 @@
 mod memory;
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use magma_gpu::util::{Handle, MAGMA_GPU_HANDLE_TYPE_MEM_DMABUF};
 use rutabaga_gfx::{
     RUTABAGA_CAPSET_VIRGL, RUTABAGA_CAPSET_VIRGL2, RUTABAGA_FLAG_FENCE,
     RUTABAGA_FLAG_INFO_RING_IDX, RUTABAGA_PATH_TYPE_GPU, ResourceCreate3D,
@@ -27,6 +29,7 @@ use super::super::backing::Backing;
 use super::super::error::EngineError;
 use super::super::memfd::Memfd;
 use super::super::rect::Rect;
+use super::super::texture_scanouts::Export;
 use super::super::wire::{
     CapsetId, Format, ResourceCreate3d, ResourceCreateBlob, TransferHost3d, WireBox,
 };
@@ -220,6 +223,18 @@ impl Engine {
         memory::with_bytes(pixels, |bytes| {
             Ok(self.rutabaga.transfer_read(0, id, transfer, Some(bytes))?)
         })
+    }
+
+    /// A texture as a dma-buf, where the renderer can make one of it.
+    pub(in super::super) fn export(&mut self, id: u32) -> Option<Export> {
+        let info = self.rutabaga.resource3d_info(id).ok()?;
+        let handle = Handle::try_from(self.rutabaga.export_blob(id).ok()?).ok()?;
+        if handle.handle_type != MAGMA_GPU_HANDLE_TYPE_MEM_DMABUF {
+            return None;
+        }
+        let fd = handle.os_handle.as_fd().try_clone_to_owned().ok()?;
+        let ([offset, ..], [stride, ..]) = (info.offsets, info.strides);
+        Some(Export { fd, offset, stride, fourcc: info.drm_fourcc, modifier: info.modifier })
     }
 
     /// Executes commands of a context. `commands` may be changed.

@@ -1,8 +1,11 @@
 //! What a resource can be, and what it costs.
 
+use std::sync::Arc;
+
 use super::super::backing::Backing;
 use super::super::engine::MemoryKeeper;
 use super::super::memfd::Memfd;
+use super::super::scanout::DmaBuf;
 use super::super::state::Place;
 use super::super::wire::Format;
 
@@ -38,6 +41,17 @@ pub(in super::super) struct Texture {
     pub(in super::super) bytes: u64,
     /// If it can be shown: a copy for the display, made when it is shown first.
     pub(in super::super) image: Option<Image>,
+    /// Whether its first row is the upper one, as the driver says.
+    pub(in super::super) y_0_top: bool,
+    /// What it is for a display that needs no copy, from when it is shown first.
+    pub(in super::super) dma_buf: Option<Arc<DmaBuf>>,
+}
+
+impl Texture {
+    /// One without pixels.
+    pub(in super::super) fn buffer(bytes: u64) -> Self {
+        Self { bytes, image: None, y_0_top: false, dma_buf: None }
+    }
 }
 
 impl Kind {

@@ -202,6 +202,11 @@ impl Format {
         })
     }
 
+    /// The format of a DRM one.
+    pub fn from_drm_fourcc(fourcc: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|format| format.drm_fourcc() == fourcc)
+    }
+
     /// The same format without a meaning for alpha: what a scanout shows.
     pub const fn opaque(self) -> Self {
         match self {
