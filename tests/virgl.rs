@@ -7,13 +7,13 @@ mod common;
 
 use std::time::Duration;
 
+use common::three_d::{ALL, assert_is, device, drawing_to, restarting_device, texture};
 use common::{Device, TIMEOUT, program};
 use rustix::process::{Pid, Signal, kill_process};
-use virtio_loopback_display::Picture;
-use virtio_loopback_gpu::adapter::{BackendChoice, RestartPolicy};
+use virtio_loopback_gpu::adapter::BackendChoice;
 use virtio_loopback_gpu::driver::three_d::{VirglCommands, create_3d, in_context, transfer_3d};
 use virtio_loopback_gpu::driver::{
-    Buffer, BufferKind, BufferSpec, GpuDriver, Submission, transfer_to_host_2d,
+    BufferKind, BufferSpec, GpuDriver, Submission, transfer_to_host_2d,
 };
 use virtio_loopback_gpu::gpu::wire::{
     CapsetId, CmdSubmit, Command, CtxCreate, Format, ResourceCreate3d, ResourceRequest, RespType,
@@ -22,30 +22,6 @@ use virtio_loopback_gpu::gpu::wire::{
 use virtio_loopback_gpu::gpu::{Counter, LimitKind, Rect};
 use virtio_loopback_gpu::sync::lock;
 use zerocopy::{Immutable, IntoBytes};
-
-const ALL: u64 = u64::MAX;
-
-fn device(modes: &[&str]) -> (Device, GpuDriver) {
-    let arguments = vec!["--render=virgl".into()];
-    let backend = BackendChoice::Child { program: program(), arguments };
-    let mut device = Device::with_backend(modes, backend);
-    let gpu = GpuDriver::start(device.driver.take().unwrap(), ALL).unwrap();
-    (device, gpu)
-}
-
-fn texture(gpu: &mut GpuDriver, width: u32, height: u32) -> Buffer {
-    let format = Format::B8g8r8x8;
-    gpu.create_buffer(BufferSpec::new(BufferKind::Texture, width, height, format)).unwrap()
-}
-
-/// A context that draws to a texture.
-fn drawing_to(gpu: &mut GpuDriver, context: u32, texture: &Buffer) -> VirglCommands {
-    gpu.create_context(context, "test").unwrap();
-    gpu.attach_to_context(context, texture.resource_id()).unwrap();
-    let mut commands = VirglCommands::new();
-    commands.draw_to(1, texture.resource_id(), texture.spec().format);
-    commands
-}
 
 #[test]
 fn capsets_are_virgls() {
@@ -121,20 +97,6 @@ fn transfers_go_both_ways_and_are_not_upside_down() {
     device.stop().unwrap();
 }
 
-fn restarting_device(modes: &[&str]) -> (Device, GpuDriver) {
-    let arguments = vec!["--render=virgl".into()];
-    let backend = BackendChoice::Child { program: program(), arguments };
-    let restarts = RestartPolicy { delay: Duration::ZERO, ..RestartPolicy::default() };
-    let mut device = Device::with_restarts(modes, backend, restarts);
-    let gpu = GpuDriver::start(device.driver.take().unwrap(), ALL).unwrap();
-    (device, gpu)
-}
-
-fn assert_is(picture: &Picture, colour: [u8; 3]) {
-    let other = picture.as_rgb().chunks(3).position(|pixel| pixel != colour);
-    assert_eq!(other, None, "the first pixel that is not {colour:?}");
-}
-
 /// What a command is answered with.
 fn answer<R: IntoBytes + Immutable>(gpu: &mut GpuDriver, request: &R) -> u32 {
     let ticket = gpu.control().submit(request, Submission::plain()).unwrap();
@@ -175,7 +137,7 @@ fn the_picture_outlives_a_backend_and_contexts_do_not() {
     gpu.destroy_buffer(texture).unwrap();
 
     // Another context draws, and can have the driver's blobs.
-    let texture = self::texture(&mut gpu, 64, 48);
+    let texture = common::three_d::texture(&mut gpu, 64, 48);
     let mut commands = drawing_to(&mut gpu, 2, &texture);
     gpu.attach_to_context(2, blob.resource_id()).unwrap();
     gpu.detach_from_context(2, blob.resource_id()).unwrap();

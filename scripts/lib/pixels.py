@@ -8,6 +8,7 @@ Checks the pixels of a picture; exits 1 and says what is wrong at the first chec
   colours MIN X0 Y0 X1 Y1       the area shows at least MIN different colours
   plain X0 Y0 X1 Y1             the area has one colour
   differs OTHER PERCENT         at least PERCENT of the pixels differ from the picture OTHER
+  same OTHER PERCENT            at most PERCENT of them do, and both have the same size
 
 Coordinates are fractions of the width and height, 0 to 1. Areas and pictures are sampled, every fourth pixel of every
 fourth row. Reads binary PPM itself, all else through ImageMagick's convert.
@@ -78,13 +79,33 @@ def plain(picture, *area):
     return None if count == 1 else f"{count} colours in {','.join(area)}, not one"
 
 
-def differs(picture, other, percent):
+def difference(picture, other):
+    """Per cent of the pixels."""
     pairs = list(zip(picture.samples(), Picture(other).samples()))
-    share = 100 * sum(a != b for a, b in pairs) / len(pairs)
+    return 100 * sum(a != b for a, b in pairs) / len(pairs)
+
+
+def same(picture, other, percent):
+    reference = Picture(other)
+    if wrong := size(picture, reference.width, reference.height):
+        return wrong
+    share = difference(picture, other)
+    return None if share <= float(percent) else f"{share:.2f}% of the pixels differ from {other}, not {percent}% or less"
+
+
+def differs(picture, other, percent):
+    share = difference(picture, other)
     return None if share >= float(percent) else f"{share:.2f}% of the pixels differ from {other}, not {percent}% or more"
 
 
-CHECKS = {"size": (size, 2), "pixel": (pixel, 3), "colours": (colours, 5), "plain": (plain, 4), "differs": (differs, 2)}
+CHECKS = {
+    "size": (size, 2),
+    "pixel": (pixel, 3),
+    "colours": (colours, 5),
+    "plain": (plain, 4),
+    "differs": (differs, 2),
+    "same": (same, 2),
+}
 
 
 def main(arguments):

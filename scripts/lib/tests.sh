@@ -44,10 +44,25 @@ fuzz_tests() {
     cargo_tests "fuzz seeds" cargo test --locked --no-fail-fast --manifest-path fuzz/Cargo.toml --no-default-features
 }
 
+# Tests of OpenGL without the kernel.
+VIRGL_TESTS=(--test virgl --test texture_scanouts)
+
 # virgl_tests — OpenGL without the kernel, in the box's own Debian: in software, on this machine.
 virgl_tests() {
     cargo_tests "virgl unit tests" scripts/box cargo test --no-fail-fast --lib gpu::engine
-    cargo_tests "virgl tests" scripts/box cargo test --no-fail-fast --test virgl
+    cargo_tests "virgl tests" scripts/box cargo test --no-fail-fast "${VIRGL_TESTS[@]}"
+}
+
+# box_test_programs — tests in Rust that run in the box, too, in the directory of its programs.
+box_test_programs() {
+    local name path
+    for name in texture_scanouts; do
+        path=$(scripts/box cargo test --no-run --test "$name" --message-format=json 2>"$TEST_DIR/$name-build.log" |
+            python3 -c 'import json, sys
+print(*(path for line in sys.stdin if line[0] == "{" and (path := json.loads(line).get("executable")) and sys.argv[1] in path))' "$name")
+        [[ -f $path ]] || die "the test $name is not built: see $TEST_DIR/$name-build.log"
+        install -m 755 -D -- "$path" "$BOX_DIR/bin/test-$name"
+    done
 }
 
 # cargo_tests NAME CMD… — counts every test of every test program that CMD, a `cargo test`, runs.
@@ -111,6 +126,10 @@ box_tests() {
         if ! scripts/box prepare --kernel "$kernel"; then
             result "tests/box on $kernel: ${shared[*]} ${own[*]}" 1 "the box cannot be made"
             continue
+        fi
+        if ! box_test_programs; then
+            result "programs of the tests for the box" 1
+            return
         fi
         ((${#shared[@]} == 0)) || box_boots "$kernel" "${shared[@]}"
         for name in "${own[@]}"; do

@@ -10,6 +10,7 @@ use virtio_loopback_display::{
     DisplayError, Frame, FrameLayout, MemoryError, Origin, PixelBuffer, PixelFormat, PixelMemory,
 };
 
+use crate::gpu::wire::RESOURCE_FLAG_Y_0_TOP;
 use crate::vhost_gpu::message::{DmabufScanout, MemoryScanout, Scanout, Update};
 
 /// Files of the backend that stay mapped. More than a driver flips between.
@@ -123,16 +124,21 @@ impl ScanoutMemory {
         let length = stride.checked_mul(scanout.fd_height.into()).ok_or(ScanoutError::Overflow)?;
         let memory = self.dma_buf(fd, length)?;
         let column = u64::from(scanout.x) * 4;
-        let offset = stride.checked_mul(scanout.y.into()).and_then(|row| row.checked_add(column));
+        let (row, origin) = if scanout.fd_flags & RESOURCE_FLAG_Y_0_TOP == 0 {
+            (Some(scanout.y), Origin::TopLeft)
+        } else {
+            let below = scanout.fd_height.checked_sub(scanout.y);
+            (below.and_then(|rows| rows.checked_sub(scanout.height)), Origin::BottomLeft)
+        };
+        let row = row.and_then(|row| stride.checked_mul(row.into()));
+        let offset = row.and_then(|row| row.checked_add(column));
         let layout = FrameLayout {
             offset: offset.ok_or(ScanoutError::Overflow)?,
             stride: scanout.fd_stride,
             width: scanout.width,
             height: scanout.height,
             format: format(scanout.fd_drm_fourcc.cast_unsigned())?,
-            // `Y_0_TOP` in `fd_flags` tells GL textures apart; 2D backends never set it and mean the
-            // upper row first all the same.
-            origin: Origin::TopLeft,
+            origin,
         };
         self.frame(scanout.scanout_id, memory, layout)
     }

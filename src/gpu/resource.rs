@@ -18,7 +18,7 @@ use super::limits::{LimitKind, Limits};
 use super::memfd::Memfd;
 use super::rect::Rect;
 use super::scanout::{DmaBuf, PixelMemory, ScanoutSource};
-use super::state::{Place, ResourceRecord, StateFile, pair};
+use super::state::{IS_TEXTURE, Place, ResourceRecord, StateFile, pair};
 use super::wire::{Format, RespType};
 
 pub(super) use kind::{Blob, Image, Kind, Resource, Texture};
@@ -156,7 +156,10 @@ impl Resources {
             self.usage.add_bytes(bytes, &self.limits)?;
         }
         let memory = image.memory.take();
-        let image = Some(Image { format, width, height, stride, bytes, memory });
+        let image = Some(Image { format, width, height, stride, bytes, memory, lost: false });
+        if let (Some(state), Some(place)) = (&self.state, &resource.place) {
+            state.set_texture(place);
+        }
         resource.kind = Kind::Texture(Texture { bytes, image, y_0_top: true, dma_buf: None });
         resource.rendered = true;
         Ok(())
@@ -489,6 +492,9 @@ fn record(state: &mut StateFile, id: u32, resource: &Resource) -> Option<Place> 
     match (&resource.kind, resource.kind.image()) {
         // Of a texture the next process has what was last shown of it.
         (_, Some(image)) => {
+            if matches!(resource.kind, Kind::Texture(_)) {
+                record.flags = IS_TEXTURE;
+            }
             record.format = image.format as u32;
             record.dimensions = pair((image.width, image.height));
         }

@@ -16,7 +16,7 @@ use super::rect::Rect;
 use super::resource::{Blob, Image, Kind, Resource, Resources};
 use super::scanout::{Scanout, ScanoutSet};
 use super::state::{
-    HAS_CURSOR_SIZE, HAS_UUID, ResourceRecord, ScanoutRecord, StateFile, Taken, unpair,
+    HAS_CURSOR_SIZE, HAS_UUID, IS_TEXTURE, ResourceRecord, ScanoutRecord, StateFile, Taken, unpair,
 };
 use super::wire::{Format, MAX_SCANOUTS, SetScanoutBlob, WireRect};
 
@@ -141,7 +141,9 @@ impl Resources {
             let most = self.limits().dimension;
             let possible = (1..=most).contains(&width) && (1..=most).contains(&height);
             let format = Format::from_raw(record.format).filter(|_| possible)?;
-            (Kind::Image(Image::new(format, width, height)?), 1)
+            let mut image = Image::new(format, width, height)?;
+            image.lost = record.flags & IS_TEXTURE != 0;
+            (Kind::Image(image), 1)
         } else {
             let sized = record.flags & HAS_CURSOR_SIZE != 0;
             let cursor_size = sized.then_some((width, height));

@@ -42,7 +42,8 @@ pub struct DmaBuf {
     pub fourcc: u32,
     /// DRM format modifier: how pixels are arranged.
     pub modifier: u64,
-    /// Whether the first row is the upper one, as the driver has said.
+    /// The resource's `Y_0_TOP`: the first row in memory is the lower one. virglrenderer turns such a
+    /// resource over in transfers.
     pub y_0_top: bool,
 }
 

@@ -46,7 +46,7 @@ pub(super) use self::reading::Taken;
 /// "vlbstate".
 const MAGIC: u64 = u64::from_ne_bytes(*b"vlbstate");
 /// Changes with the layout: the processes may be of different builds.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 
 /// Where the scanouts are.
 const SCANOUTS: u64 = 64;
@@ -112,15 +112,17 @@ pub(super) struct ResourceRecord {
     pub(super) dimensions: u64,
     /// Format of an image, as on the wire.
     pub(super) format: u32,
-    /// 1: `uuid` is valid. For a blob, 2: `dimensions` is.
+    /// [`HAS_UUID`] and so on.
     pub(super) flags: u32,
     pub(super) uuid: [u8; 16],
 }
 
 /// [`ResourceRecord::flags`]: `uuid` is valid.
 pub(super) const HAS_UUID: u32 = 1;
-/// [`ResourceRecord::flags`]: a blob has the size of a cursor.
+/// [`ResourceRecord::flags`]: a blob has the size of a cursor in `dimensions`.
 pub(super) const HAS_CURSOR_SIZE: u32 = 2;
+/// [`ResourceRecord::flags`]: the pixels of an image are a renderer's, which ends with its process.
+pub(super) const IS_TEXTURE: u32 = 4;
 
 /// A piece of a backing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
@@ -318,6 +320,10 @@ impl StateFile {
         let offset = resource_offset(place.slot);
         self.store(offset + offset_of!(ResourceRecord, dimensions) as u64, pair(size));
         self.add_flag(offset, HAS_CURSOR_SIZE);
+    }
+
+    pub(super) fn set_texture(&self, place: &Place) {
+        self.add_flag(resource_offset(place.slot), IS_TEXTURE);
     }
 
     fn add_flag(&self, resource: u64, flag: u32) {

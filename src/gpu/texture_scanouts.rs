@@ -109,6 +109,14 @@ impl Gpu {
         rect: Rect,
         display: &mut dyn Display,
     ) -> Result<(), CommandError> {
+        if let Kind::Image(image) = &self.resources.get(resource_id)?.kind
+            && image.lost
+            && image.memory.is_none()
+            && rect.fits(image.width, image.height)
+        {
+            // The display goes on with what it has.
+            return Ok(());
+        }
         let source = self.picture_source(resource_id, rect, display)?;
         self.keep_made_memory(display);
         let texture = matches!(self.resources.get(resource_id)?.kind, Kind::Texture(_));

@@ -150,7 +150,7 @@ pub struct DmabufScanout {
     pub fd_height: u32,
     /// Bytes from row to row.
     pub fd_stride: u32,
-    /// Bit 0: the first row is the upper one (`Y_0_TOP`).
+    /// Bit 0, `Y_0_TOP`: the first row in memory is the lower one, that of OpenGL's y 0.
     pub fd_flags: u32,
     /// DRM fourcc.
     pub fd_drm_fourcc: i32,

@@ -1,6 +1,10 @@
 //! A whole device without the kernel: the software driver, the real adapter, the real backend
 //! process, the headless display.
 
+#[cfg(feature = "virgl")]
+#[allow(dead_code, reason = "not all of it is used by each test")]
+pub mod three_d;
+
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -35,9 +39,10 @@ pub struct Device {
     _presenter: Presenter,
 }
 
-/// The backend program of this build.
+/// The backend program of this build, or where it is on the machine that runs the test.
 pub fn program() -> PathBuf {
-    env!("CARGO_BIN_EXE_virtio-loopback-gpu").into()
+    let built = env!("CARGO_BIN_EXE_virtio-loopback-gpu");
+    std::env::var_os("CARGO_BIN_EXE_virtio-loopback-gpu").unwrap_or(built.into()).into()
 }
 
 impl Device {

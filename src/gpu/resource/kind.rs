@@ -41,7 +41,7 @@ pub(in super::super) struct Texture {
     pub(in super::super) bytes: u64,
     /// If it can be shown: a copy for the display, made when it is shown first.
     pub(in super::super) image: Option<Image>,
-    /// Whether its first row is the upper one, as the driver says.
+    /// See [`DmaBuf::y_0_top`].
     pub(in super::super) y_0_top: bool,
     /// What it is for a display that needs no copy, from when it is shown first.
     pub(in super::super) dma_buf: Option<Arc<DmaBuf>>,
@@ -112,6 +112,8 @@ pub(in super::super) struct Image {
     pub(in super::super) bytes: u64,
     /// There once something was written to it or it was shown.
     pub(in super::super) memory: Option<Memfd>,
+    /// Its pixels were those of a renderer that is gone; without memory, nothing is known of them.
+    pub(in super::super) lost: bool,
 }
 
 /// A resource that is its backing.
@@ -129,6 +131,6 @@ impl Image {
     pub(in super::super) fn new(format: Format, width: u32, height: u32) -> Option<Self> {
         let stride = width.checked_mul(Format::BYTES_PER_PIXEL)?;
         let bytes = u64::from(stride) * u64::from(height);
-        Some(Self { format, width, height, stride, bytes, memory: None })
+        Some(Self { format, width, height, stride, bytes, memory: None, lost: false })
     }
 }
