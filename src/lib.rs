@@ -10,6 +10,7 @@ mod file_size;
 pub mod gpu;
 pub mod limits;
 mod one_line;
+mod render_nodes;
 pub mod sandbox;
 pub mod sync;
 pub mod vhost_gpu;

@@ -16,8 +16,8 @@ use super::requests::{
     ConfigAccess, MemoryTable, Request, RequestError, Requests, RestoreMemory, RingAddresses,
     RingState,
 };
-use super::watch::{Step, Watch, Work};
-use crate::gpu::wire;
+use super::watch::{self, Step, Watch, Work};
+use crate::gpu::wire::{self, feature};
 use crate::vhost_gpu::ChannelError;
 
 /// Ring features that the module's shadow virtqueues carry.
@@ -139,7 +139,9 @@ impl FrontEnd {
 
     /// Watches whether the backend still does something, from now on.
     pub fn watch(&mut self) -> Result<(), FrontEndError> {
-        self.watch = Some(Watch::new()?);
+        let renders = self.features & 1 << feature::VIRGL != 0;
+        let patience = if renders { watch::RENDERING_PATIENCE } else { watch::PATIENCE };
+        self.watch = Some(Watch::new(patience)?);
         Ok(())
     }
 

@@ -22,11 +22,12 @@ use crate::gpu::wire;
 
 /// How long after a kick, or the last answer, the backend is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long it may take to answer. A driver's largest copy is 1 GiB, which takes long on an emulated
-/// processor.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Rounds in a row, a second or more each, in which the same command is next and is not started.
-const STUCK_ROUNDS: u32 = 5;
+/// How long a backend may take to answer that copies. A driver's largest copy is 1 GiB, which takes long
+/// on an emulated processor.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one may take that renders: a driver's program can be slow to compile or to draw, most of all
+/// in software, and what it loses when its renderer is ended does not come back.
+pub const RENDERING_PATIENCE: Duration = Duration::from_secs(30);
 /// Rounds in a row without work that are the last. A command may be given without a kick to a
 /// backend that looks for it at that moment.
 const QUIET_ROUNDS: u32 = 2;
@@ -59,6 +60,9 @@ pub struct Watch {
     /// Holds the kick eventfds, edge-triggered: nobody may read them but the backend.
     kicks: OwnedFd,
     round: Option<Round>,
+    /// How long an answer may take, and, in rounds of a second or more each, how long the same command may
+    /// be next and not be started.
+    patience: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,23 +85,24 @@ impl Round {
     }
 
     /// Follows the commands that are next. Returns a queue on which one has been that for too long.
-    fn follow(&mut self, work: &Work) -> Option<u16> {
+    fn follow(&mut self, work: &Work, patience: Duration) -> Option<u16> {
         for (known, next) in self.next.iter_mut().zip(work.next) {
             *known = match (*known, next) {
                 (Some((before, rounds)), Some(next)) if before == next => Some((next, rounds + 1)),
                 (_, next) => next.map(|next| (next, 0)),
             };
         }
-        let stuck =
-            |known: &Option<(u16, u32)>| known.is_some_and(|(_, rounds)| rounds >= STUCK_ROUNDS);
+        let stuck = |known: &Option<(u16, u32)>| {
+            known.is_some_and(|(_, rounds)| u64::from(rounds) >= patience.as_secs())
+        };
         (0_u16..).zip(&self.next).find(|(_, known)| stuck(known)).map(|(queue, _)| queue)
     }
 }
 
 impl Watch {
     /// Watches nothing yet.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { kicks: epoll::create(CreateFlags::CLOEXEC)?, round: None })
+    pub fn new(patience: Duration) -> io::Result<Self> {
+        Ok(Self { kicks: epoll::create(CreateFlags::CLOEXEC)?, round: None, patience })
     }
 
     /// Listens to the kicks of one more ring.
@@ -143,15 +148,15 @@ impl Watch {
         };
         if round.asked {
             // Whatever stopped the adapter for so long has stopped the backend, too.
-            let late = now.saturating_duration_since(round.due) > PATIENCE / 2;
+            let late = now.saturating_duration_since(round.due) > self.patience / 2;
             if !late || round.extended {
                 return Step::GiveUp;
             }
-            self.round = Some(Round { due: now + PATIENCE, extended: true, ..round });
+            self.round = Some(Round { due: now + self.patience, extended: true, ..round });
             return Step::Wait;
         }
         let (kicked, work) = (self.take_kicks(), work());
-        if let Some(queue) = round.follow(&work) {
+        if let Some(queue) = round.follow(&work, self.patience) {
             return Step::Stuck(queue);
         }
         round.quiet = if kicked || work.buffers { 0 } else { round.quiet + 1 };
@@ -159,7 +164,7 @@ impl Watch {
             self.round = None;
             return Step::Wait;
         }
-        self.round = Some(Round { due: now + PATIENCE, asked: true, ..round });
+        self.round = Some(Round { due: now + self.patience, asked: true, ..round });
         Step::Ask
     }
 
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_backend_is_asked_while_there_is_work_and_given_up_when_silent() {
-        let mut watch = Watch::new().unwrap();
+        let mut watch = Watch::new(PATIENCE).unwrap();
         let fd = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         watch.add(fd.as_fd()).unwrap();
         let begun = Instant::now();
@@ -210,8 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_renders_may_take_longer() {
+        let mut watch = Watch::new(RENDERING_PATIENCE).unwrap();
+        let begun = Instant::now();
+        let at = |second| begun + Duration::from_secs(second);
+        watch.kicked(begun);
+        assert_eq!(watch.step(at(1), BUFFERS), Step::Ask);
+        assert_eq!(watch.step(at(30), BUFFERS), Step::Wait);
+        assert_eq!(watch.step(at(31), BUFFERS), Step::GiveUp);
+    }
+
+    #[test]
     fn an_idle_device_is_left_alone_until_the_next_kick() {
-        let mut watch = Watch::new().unwrap();
+        let mut watch = Watch::new(PATIENCE).unwrap();
         let fd = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         watch.add(fd.as_fd()).unwrap();
         let begun = Instant::now();
@@ -237,7 +253,7 @@ mod tests {
 
     /// Steps once a second, answered each time, until the backend is given up; at most for a minute.
     fn seconds_until_stuck(next: impl Fn(u64) -> [Option<u16>; 2]) -> Option<(u64, u16)> {
-        let mut watch = Watch::new().unwrap();
+        let mut watch = Watch::new(PATIENCE).unwrap();
         let begun = Instant::now();
         watch.kicked(begun);
         (1..=60).find_map(|second| {
@@ -280,7 +296,7 @@ mod tests {
 
     #[test]
     fn an_adapter_that_was_stopped_itself_gives_the_backend_time() {
-        let mut watch = Watch::new().unwrap();
+        let mut watch = Watch::new(PATIENCE).unwrap();
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
         watch.kicked(begun);

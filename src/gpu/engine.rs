@@ -78,6 +78,18 @@ pub enum StartError {
         "{} is no render node: those that there are are /dev/dri/renderD128 and so on", .0.display()
     )]
     RenderNode(PathBuf),
+    /// It would wait for itself.
+    #[error(
+        "{} is a card of virtio-loopback-gpu, which needs a GPU to render with; without --render-node it renders in software",
+        .0.display()
+    )]
+    Loopback(PathBuf),
+    /// It would wait for itself or for others of its kind.
+    #[error(
+        "there is no GPU, and in its place virglrenderer would take a card of virtio-loopback-gpu, {}, which only the sandbox keeps it from; use --sandbox=on on a kernel with Landlock, or --render 2d",
+        .0.display()
+    )]
+    OnlyLoopback(PathBuf),
     /// EGL or OpenGL failed.
     #[error(
         "OpenGL cannot be started{}: virglrenderer finds no EGL driver that works; install Mesa's (libegl-mesa0, libgl1-mesa-dri), name a --render-node, or use --render 2d",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Gid;
 
 use super::system_calls::Rules;
+use crate::render_nodes;
 
 /// What is read below: libraries and their data, how the loader finds them, what drivers want to know of
 /// processors and GPUs.
@@ -36,7 +37,7 @@ pub(super) fn devices(render_node: Option<&Path>) -> Vec<PathBuf> {
     let mut devices = vec!["/dev/null".into(), "/dev/zero".into(), "/dev/udmabuf".into()];
     match render_node {
         Some(node) => devices.push(node.to_owned()),
-        None => devices.extend((128..192).map(|number| format!("/dev/dri/renderD{number}").into())),
+        None => devices.extend(render_nodes::find().gpus),
     }
     devices
 }

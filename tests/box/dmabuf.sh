@@ -67,6 +67,26 @@ kmscube -D "$card" 0<>/tmp/never >/tmp/kmscube.log 2>&1 &
 client=$!
 wait_for 60 shows again differs "$OUT/dmabuf-after-kill.png" 2
 kill "$client" && { wait "$client" || true; } 2>/dev/null
+# Its own card is no GPU to render with, and neither is another one of ours.
+node=/dev/dri/renderD128
+[[ -c $node ]] || fail "no render node of the first device"
+chmod 666 "$node"
+first=$device
+start_device second --render virgl --scanout 640x480
+no_render_node() { ! ls -l "/proc/$1/fd" | grep -q renderD; }
+for backend in $(pgrep -f 'virtio-loopback-gpu backend'); do
+    no_render_node "$backend" || fail "a backend renders with a card of ours: $(ls -l "/proc/$backend/fd")"
+done
+stop_device second
+device=$first
+# refused SAYS OPTION… — a device that cannot be had, and why.
+refused() {
+    ! virtio-loopback-gpu run --name third --display headless --render virgl "${@:2}" 2>/tmp/third.log || fail "runs: ${*:2}"
+    grep -q "$1" /tmp/third.log || fail "${*:2} says: $(cat /tmp/third.log)"
+}
+refused "$node is a card of virtio-loopback-gpu" --render-node "$node"
+refused "would take a card of virtio-loopback-gpu" --sandbox=off
+
 # Nothing is left of the dma-bufs, whoever had them.
 stop_device gl
 no_dma_bufs() { grep -q '^Total 0 objects' /sys/kernel/debug/dma_buf/bufinfo; }

@@ -10,8 +10,9 @@
 mod memory;
 
 use std::fmt;
+use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +35,7 @@ use super::super::wire::{
     CapsetId, Format, ResourceCreate3d, ResourceCreateBlob, TransferHost3d, WireBox,
 };
 use super::{Capset, Direction, Signal, SignalHandler, StartError, Timeline};
+use crate::render_nodes;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -57,21 +59,14 @@ impl Engine {
         render_node: Option<&Path>,
         on_signal: &SignalHandler,
     ) -> std::result::Result<Self, StartError> {
-        // Rutabaga would go on without it.
-        if let Some(node) = render_node
-            && !node.canonicalize().is_ok_and(|path| is_render_node(&path))
-        {
-            return Err(StartError::RenderNode(node.to_owned()));
-        }
+        let paths = choose_gpu(render_node)?
+            .map(|path| vec![RutabagaPath { path, path_type: RUTABAGA_PATH_TYPE_GPU }]);
         let on_signal = Arc::clone(on_signal);
         let last_fence = Arc::new(AtomicU64::new(0));
         let last = Arc::clone(&last_fence);
         let handler = RutabagaHandler::new(move |fence: RutabagaFence| {
             let work = whole_number(fence.fence_id, last.load(Ordering::Acquire));
             on_signal(Signal { timeline: timeline_of(&fence), work });
-        });
-        let paths = render_node.map(|node| {
-            vec![RutabagaPath { path: node.to_owned(), path_type: RUTABAGA_PATH_TYPE_GPU }]
         });
         let mask = 1 << RUTABAGA_CAPSET_VIRGL | 1 << RUTABAGA_CAPSET_VIRGL2;
         let rutabaga = RutabagaBuilder::new(mask, handler)
@@ -265,8 +260,32 @@ impl Engine {
     }
 }
 
-fn is_render_node(path: &Path) -> bool {
-    path.to_str().is_some_and(|path| path.starts_with("/dev/dri/renderD"))
+/// The GPU that was asked for; or `None`: virglrenderer chooses, and renders in software if there is none.
+/// Where it could choose a card of our own transport, it is not left the choice.
+fn choose_gpu(asked: Option<&Path>) -> std::result::Result<Option<PathBuf>, StartError> {
+    let Some(node) = asked else {
+        let nodes = render_nodes::find();
+        return match (nodes.gpus.into_iter().next(), nodes.loopback) {
+            (_, loopback) if loopback.is_empty() => Ok(None),
+            (Some(gpu), _) => Ok(Some(gpu)),
+            // As a rule the sandbox has closed them.
+            (None, loopback) => match loopback.into_iter().find(|node| opens(node)) {
+                Some(node) => Err(StartError::OnlyLoopback(node)),
+                None => Ok(None),
+            },
+        };
+    };
+    // Rutabaga would go on without it.
+    let real = node.canonicalize().ok().filter(|path| render_nodes::is_render_node(path));
+    let real = real.ok_or_else(|| StartError::RenderNode(node.to_owned()))?;
+    if render_nodes::is_loopback(&real) {
+        return Err(StartError::Loopback(node.to_owned()));
+    }
+    Ok(Some(node.to_owned()))
+}
+
+fn opens(node: &Path) -> bool {
+    File::options().read(true).write(true).open(node).is_ok()
 }
 
 /// The number of a fence whose lower half virglrenderer has kept: the last one that ends so.
