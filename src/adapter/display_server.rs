@@ -247,7 +247,7 @@ impl DisplayServer {
             self.memory.forget_dma_bufs();
             return Ok(self.display.set_scanout(scanout.scanout_id, None)?);
         };
-        let frame = self.memory.dmabuf_frame(scanout, modifier, fd);
+        let frame = self.memory.dmabuf_frame(scanout, modifier, &fd);
         self.show(scanout.scanout_id, frame)
     }
 

@@ -114,7 +114,7 @@ impl ScanoutMemory {
         &mut self,
         scanout: &DmabufScanout,
         modifier: u64,
-        fd: OwnedFd,
+        fd: &OwnedFd,
     ) -> Result<Frame, ScanoutError> {
         // With none, as old backends have it, it is hoped for.
         if ![MODIFIER_LINEAR, MODIFIER_INVALID].contains(&modifier) {
@@ -208,9 +208,9 @@ impl ScanoutMemory {
     }
 
     /// Maps a dma-buf, unless it still is.
-    fn dma_buf(&mut self, fd: OwnedFd, length: u64) -> Result<Arc<PixelMemory>, ScanoutError> {
+    fn dma_buf(&mut self, fd: &OwnedFd, length: u64) -> Result<Arc<PixelMemory>, ScanoutError> {
         // A mapping keeps its dma-buf, and so no other one has the number.
-        let inode = rustix::fs::fstat(&fd).map_err(ScanoutError::File)?.st_ino;
+        let inode = rustix::fs::fstat(fd).map_err(ScanoutError::File)?.st_ino;
         let known = self.dma_bufs.iter().find(|(other, _)| *other == inode);
         if let Some((_, memory)) = known.filter(|(_, memory)| memory.len() == length) {
             return Ok(Arc::clone(memory));
