@@ -159,7 +159,8 @@ fn send(backend: &Channel, files: &Files, step: Step) -> bool {
             let (id, fourcc) = (u32::from(scanout % 20), u32::from_le_bytes(*b"XR24"));
             if buffer >= 128 {
                 let (x, y) = (size.value(), offset.value());
-                let payload = [id, x, y, width, height, width, height, stride, 0, fourcc];
+                let y_0_top = u32::from(buffer & 1);
+                let payload = [id, x, y, width, height, width, height, stride, y_0_top, fourcc];
                 return message(request::DMABUF_SCANOUT, payload.as_bytes(), file);
             }
             let mut payload = [0; 12];
