@@ -217,6 +217,35 @@ fn a_sealed_file_is_shown_in_place_as_a_dma_buf_is() {
 }
 
 #[test]
+fn y_0_top_is_the_lower_row_first_and_tiled_pixels_are_refused() {
+    let backdoor = Backdoor::open();
+    let file = memfd("frame", 12 * 64, SealFlags::SHRINK);
+    rustix::io::pwrite(&file, &PIXEL, 2 * 64 + 3 * 4).unwrap();
+    let flipped =
+        |x, y, width, height| DmabufScanout { fd_flags: 1, ..dmabuf_scanout(x, y, width, height) };
+    backdoor.send(request::DMABUF_SCANOUT, flipped(0, 0, 16, 12).as_bytes(), &[file.as_fd()]);
+    assert_eq!(backdoor.picture().pixel(3, 9), Some(COLOUR));
+    // Row 9 from the top is the second of this part.
+    backdoor.send(request::DMABUF_SCANOUT, flipped(2, 8, 5, 3).as_bytes(), &[file.as_fd()]);
+    let picture = backdoor.picture();
+    for (x, y) in (0..15).map(|index| (index % 5, index / 5)) {
+        let wanted = if (x, y) == (1, 1) { COLOUR } else { [0; 3] };
+        assert_eq!(picture.pixel(x, y), Some(wanted), "at {x}, {y}");
+    }
+    // With the modifier of a driver that says nothing, and with those of tiles.
+    for (modifier, is_shown) in [(0x00ff_ffff_ffff_ffff_u64, true), (1, false), (u64::MAX, false)] {
+        backdoor.show_colour();
+        let scanout = [dmabuf_scanout(0, 0, 16, 12).as_bytes(), &modifier.to_ne_bytes()].concat();
+        backdoor.send(request::DMABUF_SCANOUT2, scanout, &[file.as_fd()]);
+        backdoor.sync();
+        let shown = backdoor.picture().pixel(3, 2) == Some(COLOUR)
+            && backdoor.picture().pixel(0, 0) == Some([0; 3]);
+        assert_eq!(shown, is_shown, "{modifier:#x}");
+    }
+    backdoor.close().unwrap();
+}
+
+#[test]
 fn questions_get_answers_of_the_right_size() {
     let backdoor = Backdoor::open();
     backdoor.send(request::GET_PROTOCOL_FEATURES, [], &[]);
@@ -339,6 +368,8 @@ fn frames_beyond_their_memory_are_refused() {
         DmabufScanout { fd_stride: 0, ..good_dmabuf },
         DmabufScanout { fd_stride: 60, ..good_dmabuf },
         DmabufScanout { y: 1, ..good_dmabuf },
+        DmabufScanout { y: 1, fd_flags: 1, ..good_dmabuf },
+        DmabufScanout { y: u32::MAX, height: u32::MAX, fd_flags: 1, ..good_dmabuf },
         DmabufScanout { x: u32::MAX, y: u32::MAX, ..good_dmabuf },
         DmabufScanout { width: 0, ..good_dmabuf },
         DmabufScanout { height: u32::MAX, ..good_dmabuf },
