@@ -25,6 +25,7 @@ mod file_access;
 mod open_gl;
 mod privileges;
 mod process;
+mod render_server;
 mod status;
 mod sys;
 mod system_calls;
@@ -76,6 +77,13 @@ pub enum Needs {
         /// The only GPU it may use; `None`: whichever there is.
         render_node: Option<PathBuf>,
     },
+    /// Become a program that uses Vulkan as OpenGL is used, in processes of its own.
+    RenderServer {
+        /// As above.
+        render_node: Option<PathBuf>,
+        /// The only program that it may become.
+        program: PathBuf,
+    },
 }
 
 impl Needs {
@@ -83,7 +91,9 @@ impl Needs {
     fn groups(&self) -> Vec<Gid> {
         match self {
             Self::TwoD => Vec::new(),
-            Self::OpenGl { render_node } => open_gl::groups(render_node.as_deref()),
+            Self::OpenGl { render_node } | Self::RenderServer { render_node, .. } => {
+                open_gl::groups(render_node.as_deref())
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use landlock::{
     path_beneath_rules,
 };
 
-use super::{Lacking, Lackings, Needs, SandboxError, open_gl, sys};
+use super::{Lacking, Lackings, Needs, SandboxError, open_gl, render_server, sys};
 
 /// The newest version this program knows; of an older kernel's it uses what there is.
 const NEWEST: ABI = ABI::V9;
@@ -24,7 +24,7 @@ pub(super) fn forbid(needs: &Needs, lacking: &mut Lackings) -> Result<Option<u32
     let ruleset = match needs {
         // No file at all.
         Needs::TwoD => ruleset,
-        Needs::OpenGl { render_node } => {
+        Needs::OpenGl { render_node } | Needs::RenderServer { render_node, .. } => {
             let read = AccessFs::ReadFile | AccessFs::ReadDir;
             let drive = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
             // What is not there is left out.
@@ -33,6 +33,15 @@ pub(super) fn forbid(needs: &Needs, lacking: &mut Lackings) -> Result<Option<u32
                 .add_rules(path_beneath_rules(open_gl::DIRECTORIES, AccessFs::ReadDir))?
                 .add_rules(path_beneath_rules(open_gl::devices(render_node.as_deref()), drive))?
         }
+    };
+    let ruleset = match needs {
+        Needs::RenderServer { program, .. } => {
+            let execute = AccessFs::ReadFile | AccessFs::Execute;
+            ruleset
+                .add_rules(path_beneath_rules([program], execute))?
+                .add_rules(path_beneath_rules(render_server::LOADERS, execute))?
+        }
+        _ => ruleset,
     };
     ruleset.restrict_self()?;
     Ok(Some(abi))

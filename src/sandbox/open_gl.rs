@@ -153,13 +153,17 @@ const ANYTHING: &[libc::c_long] = &[
 /// System calls of threads, of the loader, and of what drivers do, besides those of every backend.
 pub(super) fn allowed() -> Result<Rules, seccompiler::BackendError> {
     use super::system_calls::rule;
-    use seccompiler::SeccompCmpArgLen::Qword;
-    use seccompiler::SeccompCmpOp::MaskedEq;
+    use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+    use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 
     // A thread, never a process.
     let flag = libc::CLONE_THREAD as u64;
     let thread = rule(&[(0, Qword, MaskedEq(flag), flag)])?;
-    let mut rules = Rules::from([(libc::SYS_clone, vec![thread])]);
+    // virglrenderer's look at the socket of its render server.
+    let (level, name) = (libc::SOL_SOCKET as u64, libc::SO_TYPE as u64);
+    let socket_type = rule(&[(1, Dword, Eq, level), (2, Dword, Eq, name)])?;
+    let mut rules =
+        Rules::from([(libc::SYS_clone, vec![thread]), (libc::SYS_getsockopt, vec![socket_type])]);
     rules.extend(ANYTHING.iter().map(|call| (*call, vec![])));
     Ok(rules)
 }

@@ -16,7 +16,7 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-use super::{Lacking, Lackings, Needs, SandboxError, open_gl, sys};
+use super::{Lacking, Lackings, Needs, SandboxError, open_gl, render_server, sys};
 
 /// By call, what its arguments must meet: one of the rules; no rules for anything.
 pub(super) type Rules = BTreeMap<libc::c_long, Vec<SeccompRule>>;
@@ -42,8 +42,11 @@ fn filters(needs: &Needs, arch: TargetArch) -> Result<Vec<BpfProgram>, BackendEr
     let mut all = allowed()?;
     let mut refused = answered_with_an_error()?;
     let mut missing = Rules::new();
-    if let Needs::OpenGl { .. } = needs {
-        let more = open_gl::allowed()?;
+    if *needs != Needs::TwoD {
+        let mut more = open_gl::allowed()?;
+        if let Needs::RenderServer { .. } = needs {
+            more.extend(render_server::allowed()?);
+        }
         refused.retain(|call, _| !more.contains_key(call));
         refused.extend(open_gl::REFUSED.iter().map(|call| (*call, vec![])));
         // Its flags are in memory, where no filter sees them: libraries go back to `clone`.
