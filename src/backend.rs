@@ -22,6 +22,8 @@ pub mod fuzzing;
 mod held;
 mod memory;
 mod poll;
+mod render_server;
+mod shared_memory;
 mod vring;
 
 use std::io;
@@ -40,6 +42,7 @@ pub use connection::ConnectionError;
 pub use display::DmaBufs;
 pub use event_loop::EventLoopError;
 use fences::Signals;
+pub use render_server::{RENDER_SERVER, RenderServer, RenderServerError};
 
 /// Where the front-end is.
 #[derive(Debug)]
@@ -103,8 +106,17 @@ pub fn connect(socket: Socket, stop: &OwnedFd) -> Result<Option<UnixStream>, Bac
     }
 }
 
+/// What the device is.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// What its driver may make it hold.
+    pub limits: gpu::Limits,
+    /// Bytes of the window for host-visible blobs that the front-end is asked for; 0 for none.
+    pub host_visible: u64,
+}
+
 /// What renders.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Rendering {
     /// Nothing but copying.
     TwoD,
@@ -116,6 +128,8 @@ pub enum Rendering {
         or_2d: bool,
         /// What its scanouts may be.
         dma_bufs: DmaBufs,
+        /// Vulkan besides, by this server.
+        vulkan: Option<RenderServer>,
     },
 }
 
@@ -123,26 +137,29 @@ pub enum Rendering {
 /// once per process.
 pub fn serve(
     stream: UnixStream,
-    rendering: &Rendering,
-    limits: gpu::Limits,
+    rendering: Rendering,
+    settings: Settings,
     stop: &OwnedFd,
 ) -> Result<(), BackendError> {
-    let signals = Signals::new().map_err(EventLoopError::Io)?;
-    let renderer = start_renderer(rendering, &signals)?;
-    let dma_bufs = match rendering {
+    let dma_bufs = match &rendering {
         Rendering::TwoD => DmaBufs::Off,
         Rendering::Virgl { dma_bufs, .. } => *dma_bufs,
     };
-    Ok(event_loop::serve(stream, renderer, signals, dma_bufs, limits, stop)?)
+    let signals = Signals::new().map_err(EventLoopError::Io)?;
+    let renderer = start_renderer(rendering, &signals)?;
+    Ok(event_loop::serve(stream, renderer, signals, dma_bufs, settings, stop)?)
 }
 
 fn start_renderer(
-    rendering: &Rendering,
+    rendering: Rendering,
     signals: &Arc<Signals>,
 ) -> Result<Renderer, gpu::StartError> {
-    let Rendering::Virgl { render_node, or_2d, .. } = rendering else { return Ok(Renderer::TwoD) };
-    match Renderer::start_virgl(render_node.as_deref(), &signals.handler()) {
-        Err(error) if *or_2d => {
+    let Rendering::Virgl { render_node, or_2d, vulkan, .. } = rendering else {
+        return Ok(Renderer::TwoD);
+    };
+    let server = vulkan.map(RenderServer::into_socket);
+    match Renderer::start_virgl(render_node.as_deref(), server, &signals.handler()) {
+        Err(error) if or_2d => {
             log::warn!("2D only: {}", one_line(&error));
             Ok(Renderer::TwoD)
         }

@@ -4,11 +4,13 @@ mod backend;
 mod ctl;
 mod demo;
 mod fd;
+mod host_visible;
 mod keep;
 mod keeper;
 mod limits;
 mod output;
 mod render;
+mod render_server;
 mod run;
 mod sandbox;
 mod serve;
@@ -88,6 +90,9 @@ enum Command {
     /// Holds the descriptors of a device that was made with `run --keep`.
     #[command(hide = true)]
     Keeper(keeper::Options),
+    /// Renders Vulkan for a GPU backend.
+    #[command(hide = true)]
+    RenderServer(render_server::Options),
 }
 
 /// Runs the command of the command line.
@@ -103,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Ctl(options) => ctl::run(&options),
         Command::Backend(options) => backend::run(options),
         Command::Keeper(options) => keeper::run(&options),
+        Command::RenderServer(options) => render_server::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +134,7 @@ impl Cli {
                     None => Ok(self),
                 };
             }
-            Command::Ctl(_) | Command::Keeper(_) => return Ok(self),
+            Command::Ctl(_) | Command::Keeper(_) | Command::RenderServer(_) => return Ok(self),
         };
         let foreign = device.backend.is_some();
         if let Some(key) = device.limits.not_minded(|key| !foreign || !key.is_of_backend()) {

@@ -50,6 +50,7 @@ mod cursor;
 mod display;
 mod engine;
 mod error;
+mod host_visible;
 mod limits;
 mod memfd;
 mod pixels;
@@ -71,6 +72,7 @@ pub use counters::{Counter, Counters, QueueCounter};
 pub use display::{CURSOR_PIXELS, CursorBitmap, CursorPosition, Display, DisplayQueryError};
 pub use engine::{MemoryKeeper, Signal, SignalHandler, StartError, Timeline};
 pub use error::EngineError;
+pub use host_visible::{HostVisible, HostVisibleError};
 pub use limits::{LimitKind, Limits};
 pub use pixels::to_xrgb;
 pub use rect::Rect;
@@ -88,6 +90,7 @@ use vm_memory::GuestMemory;
 use chain::{Buffers, Request};
 use cursor::Cursors;
 use error::CommandError;
+use host_visible::Window;
 use resource::Resources;
 use scanout::{Scanout, Scanouts};
 use texture_scanouts::DelayedFlush;
@@ -105,6 +108,8 @@ pub struct Gpu {
     repeating: bool,
     /// What the driver's memory is mapped in.
     memory: Option<MemoryKeeper>,
+    /// Where the driver maps the renderer's blobs, if it can.
+    window: Option<Window>,
     /// The command has given the GPU something to do.
     has_work: bool,
     /// The command has destroyed this context.
@@ -166,6 +171,7 @@ impl Gpu {
             buffers: Buffers::default(),
             repeating: false,
             memory: None,
+            window: None,
             has_work: false,
             destroyed: None,
             drawing: None,
@@ -187,7 +193,7 @@ impl Gpu {
     pub fn config(&self) -> Config {
         Config {
             num_scanouts: self.resources.limits().scanouts.into(),
-            num_capsets: (self.renderer.capsets().len() as u32).into(),
+            num_capsets: (self.capsets().len() as u32).into(),
             ..Config::default()
         }
     }
@@ -286,6 +292,7 @@ impl Gpu {
         self.turn_off(display, |_| true);
         self.cursors.hide_all(display);
         self.delayed.clear();
+        self.clear_host_visible();
         self.reset_3d();
         self.resources.clear();
     }

@@ -3,8 +3,8 @@
 //! The `vhost` crate decodes and answers all requests but one: it wraps the socket of
 //! `GPU_SET_SOCKET` in a type of its own that gives the stream back to nobody, blocks on every
 //! acknowledgement, and knows no time limit. So that request is looked for before the crate sees it,
-//! as are those with which our adapter has a backend go on for one that died, and no request is
-//! given to it before all of it is there.
+//! as is the one with the socket for our own requests, and those with which our adapter has a backend
+//! go on for one that died; and no request is given to it before all of it is there.
 
 use std::fs::File;
 use std::io;
@@ -21,19 +21,20 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::device::Device;
 use crate::one_line;
+use crate::sync::lock;
 use crate::vhost_gpu::message::Header;
 use crate::vhost_gpu::{Channel, ChannelError};
 use crate::vhost_user::{
     FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, GPU_SET_SOCKET, RESTORE_MEMORY, RestoreMemory,
-    RingState, SET_REPEATED, SET_STATE,
+    RingState, SET_BACKEND_REQ_FD, SET_REPEATED, SET_STATE,
 };
 
 /// Most bytes that may follow a header; what the `vhost` crate takes.
 const MAX_PAYLOAD: u32 = 4096;
 /// Requests whose answer is not an acknowledgement: GET_FEATURES, GET_VRING_BASE,
-/// GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_INFLIGHT_FD, GET_MAX_MEM_SLOTS. (The crate answers
-/// GET_CONFIG.)
-const HAS_REPLY: [u32; 6] = [1, 11, 15, 17, 31, 36];
+/// GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_INFLIGHT_FD, GET_MAX_MEM_SLOTS, GET_SHMEM_CONFIG. (The
+/// crate answers GET_CONFIG.)
+const HAS_REPLY: [u32; 7] = [1, 11, 15, 17, 31, 36, 44];
 /// How long the rest of a message may take. Fuzzing has no time for those that never come.
 const MESSAGE_TIMEOUT: Duration = Duration::from_millis(if cfg!(fuzzing) { 4 } else { 2000 });
 /// How often to look whether the rest has come.
@@ -69,6 +70,7 @@ pub enum ConnectionError {
 pub struct Connection {
     stream: UnixStream,
     handler: BackendReqHandler<Mutex<Device>>,
+    device: Arc<Mutex<Device>>,
 }
 
 /// What a message was.
@@ -77,6 +79,8 @@ pub enum Message {
     Handled,
     /// The display socket.
     DisplaySocket(UnixStream),
+    /// The socket for requests of the back-end.
+    RequestSocket(UnixStream),
     /// The file with what an earlier backend has left.
     State(File),
     /// Pixels that an earlier backend has left, and their name.
@@ -88,8 +92,8 @@ pub enum Message {
 impl Connection {
     /// Requests that come over `stream` go to `device`.
     pub fn new(stream: UnixStream, device: Arc<Mutex<Device>>) -> io::Result<Self> {
-        let handler = BackendReqHandler::from_stream(stream.try_clone()?, device);
-        Ok(Self { stream, handler })
+        let handler = BackendReqHandler::from_stream(stream.try_clone()?, Arc::clone(&device));
+        Ok(Self { stream, handler, device })
     }
 
     /// Takes one message; call it when the socket is readable.
@@ -101,6 +105,12 @@ impl Connection {
                 let (_, fd) = self.receive_ours(8)?;
                 let fd = fd.ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))?;
                 return Ok(Message::DisplaySocket(fd.into()));
+            }
+            // Else the crate refuses it.
+            SET_BACKEND_REQ_FD if lock(&self.device).has_shared_memory() => {
+                let (_, fd) = self.receive_ours(8)?;
+                let fd = fd.ok_or(ConnectionError::Request(VhostUserError::IncorrectFds))?;
+                return Ok(Message::RequestSocket(fd.into()));
             }
             SET_STATE | RESTORE_MEMORY | SET_REPEATED => {
                 return self.receive_restoration(request);

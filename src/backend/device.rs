@@ -1,6 +1,7 @@
 //! The device behind the vhost-user requests: memory, rings, the GPU and its display.
 
-use std::collections::HashMap;
+mod left;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -24,15 +25,17 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::QueueT;
 use zerocopy::IntoBytes;
 
+use super::Settings;
 use super::display::{DisplayClient, DmaBufs};
 use super::fences::Signals;
 use super::held::{HeldChain, HeldChains};
 use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
+use super::shared_memory::{Region, SharedMemory};
 use super::vring::{BATCH, Vring};
 use crate::features::Features;
-use crate::gpu::{self, Gpu, MemoryKeeper, Renderer, StateFile, Timeline, wire};
-use crate::one_line;
+use crate::gpu::{self, Gpu, MemoryKeeper, Renderer, Timeline, wire};
+use left::Left;
 
 /// How long a flush waits for the display. The kernel's driver waits for 50 ms at most, and fuzzing for
 /// less.
@@ -56,6 +59,7 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Device {
     gpu: Gpu,
+    shared_memory: SharedMemory,
     /// What the GPU has done.
     signals: Arc<Signals>,
     display: DisplayClient,
@@ -71,23 +75,20 @@ pub struct Device {
     left: Option<Left>,
 }
 
-/// What an earlier backend has left.
-#[derive(Debug)]
-struct Left {
-    state: StateFile,
-    pixels: HashMap<u64, File>,
-}
-
 impl Device {
     /// A device nobody has set up yet. It adds its kick eventfds and display socket to `poll`.
     pub fn new(
-        limits: gpu::Limits,
+        settings: Settings,
         renderer: Renderer,
         signals: Arc<Signals>,
         poll: Arc<Poll>,
     ) -> Result<Self, virtio_queue::Error> {
+        let Settings { limits, host_visible } = settings;
+        let gpu = Gpu::new(limits.clone(), renderer);
+        let size = if gpu.has_host_blobs() { host_visible } else { 0 };
         Ok(Self {
-            gpu: Gpu::new(limits.clone(), renderer),
+            gpu,
+            shared_memory: SharedMemory::new(size),
             signals,
             display: DisplayClient::new(Arc::clone(&poll)),
             memory: Arc::default(),
@@ -117,46 +118,17 @@ impl Device {
         self.held.expect_orphans(self.display.take_updates());
     }
 
-    /// Goes on from what this file says, and keeps it up to date, once there is a memory table.
-    pub fn set_state(&mut self, file: File) {
-        match StateFile::open(file, &self.limits) {
-            Ok(state) => self.left = Some(Left { state, pixels: HashMap::new() }),
-            Err(error) => log::warn!("{}; nothing is kept", one_line(&error)),
-        }
+    /// Whether the front-end has a region for host-visible blobs.
+    #[must_use]
+    pub fn has_shared_memory(&self) -> bool {
+        self.shared_memory.is_agreed()
     }
 
-    /// Pixels that belong to the state.
-    pub fn set_pixels(&mut self, buffer: u64, file: File) {
-        if let Some(left) = &mut self.left
-            && left.pixels.len() < self.limits.files
-        {
-            left.pixels.insert(buffer, file);
-        }
-    }
-
-    /// So many of the chains that come next on a ring may have been executed already.
-    pub fn set_repeated(&mut self, index: u32, count: u32) {
-        if let Ok(vring) = self.vring(index) {
-            vring.repeated = count;
-        }
-    }
-
-    /// Makes the device what the one of an earlier backend was.
-    fn restore(&mut self) {
-        let Some(Left { state, pixels }) = self.left.take() else { return };
-        let restored = self.gpu.restore(state, pixels, &*self.memory);
-        if restored != gpu::Restored::default() {
-            log::info!(
-                "going on with {} resources and {} scanouts",
-                restored.resources,
-                restored.scanouts
-            );
-        }
-        if restored.dropped > 0 {
-            log::warn!("{} records of an earlier backend made no sense", restored.dropped);
-        }
-        self.gpu.show_again(&mut self.display);
-        self.held.expect_orphans(self.display.take_updates());
+    /// Asks for mappings over `stream` from now on.
+    pub fn connect_region(&mut self, stream: UnixStream) {
+        let size = self.shared_memory.size();
+        log::info!("blobs can be mapped: the front-end has a region of {size} bytes");
+        self.gpu.set_host_visible(Box::new(Region::new(stream)), size);
     }
 
     /// The display's socket, to see whether it has answered.
@@ -511,10 +483,12 @@ impl VhostUserBackendReqHandlerMut for Device {
         Ok(VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::REPLY_ACK
-            | VhostUserProtocolFeatures::RESET_DEVICE)
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | self.shared_memory.features())
     }
 
-    fn set_protocol_features(&mut self, _: u64) -> VhostUserResult<()> {
+    fn set_protocol_features(&mut self, features: u64) -> VhostUserResult<()> {
+        self.shared_memory.set_features(features);
         Ok(())
     }
 
@@ -597,7 +571,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn get_shmem_config(&mut self) -> VhostUserResult<VhostUserShMemConfig> {
-        unsupported("shared memory regions")
+        Ok(self.shared_memory.config())
     }
 
     fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> VhostUserResult<()> {

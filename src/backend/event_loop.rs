@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use rustix::event::epoll::Event;
 
+use super::Settings;
 use super::connection::{Connection, ConnectionError, Message};
 use super::device::Device;
 use super::display::DmaBufs;
 use super::fences::Signals;
 use super::poll::{Poll, Source, Trigger};
-use crate::gpu::{self, Renderer, wire};
+use crate::gpu::{Renderer, wire};
 use crate::sync::lock;
 
 /// Why the loop ended.
@@ -36,10 +37,10 @@ pub fn serve(
     renderer: Renderer,
     signals: Arc<Signals>,
     dma_bufs: DmaBufs,
-    limits: gpu::Limits,
+    settings: Settings,
     stop: &OwnedFd,
 ) -> Result<(), EventLoopError> {
-    let mut server = Server::new(stream, renderer, signals, limits, stop)?;
+    let mut server = Server::new(stream, renderer, signals, settings, stop)?;
     server.device().set_dma_bufs(dma_bufs);
     match server.run() {
         Err(EventLoopError::Connection(ConnectionError::Closed)) => Ok(()),
@@ -62,12 +63,12 @@ impl Server {
         stream: UnixStream,
         renderer: Renderer,
         signals: Arc<Signals>,
-        limits: gpu::Limits,
+        settings: Settings,
         stop: &OwnedFd,
     ) -> Result<Self, EventLoopError> {
         let poll = Arc::new(Poll::new()?);
         poll.add(signals.as_fd(), Source::Fences, Trigger::Edge)?;
-        let device = Device::new(limits, renderer, signals, Arc::clone(&poll));
+        let device = Device::new(settings, renderer, signals, Arc::clone(&poll));
         let device = device.map_err(EventLoopError::Queues)?;
         // The loop's thread is the only one, but the `vhost` crate wants these.
         #[cfg_attr(
@@ -171,6 +172,7 @@ impl Server {
         match self.connection.handle()? {
             Message::Handled => {}
             Message::DisplaySocket(stream) => self.device().connect_display(stream),
+            Message::RequestSocket(stream) => self.device().connect_region(stream),
             Message::State(file) => self.device().set_state(file),
             Message::Pixels(buffer, file) => self.device().set_pixels(buffer, file),
             Message::Repeated(ring, count) => self.device().set_repeated(ring, count),

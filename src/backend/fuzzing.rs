@@ -14,11 +14,11 @@ use rustix::fs::MemfdFlags;
 use vhost::vhost_user::VhostUserBackendReqHandlerMut;
 use vhost::vhost_user::message::{VhostUserMemoryRegion, VhostUserVringAddrFlags};
 
-use super::EventLoopError;
 use super::device::Device;
 use super::event_loop::Server;
 use super::fences::Signals;
 use super::poll::Poll;
+use super::{EventLoopError, Settings};
 use crate::gpu::{Limits, Renderer, wire};
 
 /// Bytes of the driver's memory.
@@ -155,8 +155,9 @@ impl EventLoop {
     /// A loop that serves the front-end behind `stream`.
     pub fn new(stream: UnixStream, limits: Limits) -> Self {
         let stop: OwnedFd = eventfd().into();
+        let settings = Settings { limits, host_visible: 0 };
         let server =
-            Server::new(stream, Renderer::TwoD, Signals::new().unwrap(), limits, &stop).unwrap();
+            Server::new(stream, Renderer::TwoD, Signals::new().unwrap(), settings, &stop).unwrap();
         Self { server, ready: Vec::with_capacity(8), _stop: stop }
     }
 

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use virtio_loopback_gpu::backend::{self, Socket};
+use virtio_loopback_gpu::backend::{self, Settings, Socket};
 use virtio_loopback_gpu::sandbox::{Mode, close_inherited, enter};
 
+use super::host_visible::HostVisibleOptions;
 use super::limits::LimitOptions;
 use super::render::{Render, RenderOptions};
 use super::sandbox::SandboxOptions;
@@ -23,6 +24,8 @@ pub struct Options {
     /// The same as --render=virgl, in the words of those who start any GPU backend.
     #[arg(long, conflicts_with = "render")]
     virgl: bool,
+    #[command(flatten)]
+    host_visible: HostVisibleOptions,
     #[command(flatten)]
     sandbox: SandboxOptions,
     #[command(flatten)]
@@ -46,15 +49,16 @@ struct SocketOptions {
 
 /// Serves one front-end.
 pub fn run(options: Options) -> Result<()> {
-    let Options { socket, mut render, virgl, sandbox, limits } = options;
+    let Options { socket, mut render, virgl, host_visible, sandbox, limits } = options;
     if virgl {
         render.set(Render::Virgl);
     }
-    let sandbox = sandbox.settings(render.needs());
+    host_visible.check(render.render() != Render::TwoD)?;
+    let confinement = sandbox.settings(render.needs());
     if socket.print_capabilities {
         return output::print(&format_args!("{}\n", backend::CAPABILITIES));
     }
-    if sandbox.mode != Mode::Off {
+    if confinement.mode != Mode::Off {
         // Before there are descriptors of our own.
         close_inherited(socket.fd.as_slice()).context("cannot close inherited descriptors")?;
     }
@@ -65,7 +69,9 @@ pub fn run(options: Options) -> Result<()> {
     };
     let (stop, _stopper) = stop::on_signals()?;
     let Some(stream) = backend::connect(socket, &stop)? else { return Ok(()) };
+    let vulkan = host_visible.start_server(render.node(), &sandbox)?;
     // All that is needed of the system is here, and nothing of the front-end has been read.
-    enter(&sandbox)?;
-    Ok(backend::serve(stream, &render.rendering(), limits.limits().gpu, &stop)?)
+    enter(&confinement)?;
+    let settings = Settings { limits: limits.limits().gpu, host_visible: host_visible.size() };
+    Ok(backend::serve(stream, render.rendering(vulkan), settings, &stop)?)
 }

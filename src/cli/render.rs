@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use virtio_loopback_gpu::backend::{DmaBufs, Rendering};
+use virtio_loopback_gpu::backend::{DmaBufs, RenderServer, Rendering};
 use virtio_loopback_gpu::sandbox::Needs;
 
 /// Those of a GPU backend.
@@ -85,8 +85,13 @@ impl RenderOptions {
         self.render = render;
     }
 
-    /// What they ask for.
-    pub fn rendering(&self) -> Rendering {
+    /// The GPU, if one is named.
+    pub fn node(&self) -> Option<&str> {
+        self.render_node.as_deref()
+    }
+
+    /// What they ask for, with Vulkan if there is what renders it.
+    pub fn rendering(&self, vulkan: Option<RenderServer>) -> Rendering {
         let or_2d = match self.render {
             Render::TwoD => return Rendering::TwoD,
             Render::Virgl => false,
@@ -96,12 +101,13 @@ impl RenderOptions {
             render_node: self.render_node.clone().map(PathBuf::from),
             or_2d,
             dma_bufs: self.dmabuf_scanouts.into(),
+            vulkan,
         }
     }
 
     /// What the sandbox has to leave them.
     pub fn needs(&self) -> Needs {
-        match self.rendering() {
+        match self.rendering(None) {
             Rendering::TwoD => Needs::TwoD,
             Rendering::Virgl { render_node, .. } => Needs::OpenGl { render_node },
         }

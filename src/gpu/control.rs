@@ -10,7 +10,7 @@ use super::engine::Direction;
 use super::error::CommandError;
 use super::limits::LimitKind;
 use super::rect::Rect;
-use super::resource::{Blob, Image, Kind, Resource};
+use super::resource::{Blob, HostBlob, Image, Kind, Resource};
 use super::scanout::{Scanout, ScanoutSource};
 use super::state::ScanoutRecord;
 use super::texture_scanouts::picture_record;
@@ -51,8 +51,8 @@ impl Gpu {
             Command::TransferToHost3d => self.transfer_3d(request, Direction::ToHost),
             Command::TransferFromHost3d => self.transfer_3d(request, Direction::FromHost),
             Command::Submit3d => self.submit_3d(request),
-            // There is no host-visible region.
-            Command::ResourceMapBlob | Command::ResourceUnmapBlob => Err(CommandError::NotOffered),
+            Command::ResourceMapBlob => self.resource_map_blob(request),
+            Command::ResourceUnmapBlob => self.resource_unmap_blob(request),
             Command::UpdateCursor | Command::MoveCursor => Err(CommandError::WrongQueue),
         }
     }
@@ -96,8 +96,9 @@ impl Gpu {
     }
 
     pub(super) fn remove_resource(&mut self, id: u32, display: &mut dyn Display) {
-        // The display lets go of the memory before the memory goes, and so does the renderer.
+        // The display lets go of the memory before the memory goes, and so do driver and renderer.
         self.turn_off(display, |shown| shown.resource_id == id);
+        self.leave_host_visible(id);
         if let (Ok(true), Some(three_d)) =
             (self.resources.get(id).map(|resource| resource.rendered), self.renderer.three_d())
         {
@@ -143,7 +144,8 @@ impl Gpu {
         let least = match &resource.kind {
             // An image may have less; then the transfers that need more fail.
             Kind::Image(_) | Kind::Texture(_) => 1,
-            Kind::Blob(Blob { size, .. }) | Kind::HostBlob(size) => *size,
+            Kind::Blob(Blob { size, .. }) => *size,
+            Kind::HostBlob(HostBlob { bytes, .. }) => *bytes,
         };
         let backing = self.read_backing(request, body.nr_entries.get(), least)?;
         if has_backing {

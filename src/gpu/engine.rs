@@ -99,6 +99,9 @@ pub enum StartError {
         /// The GPU that was asked for.
         render_node: Option<PathBuf>,
     },
+    /// virglrenderer has no Vulkan.
+    #[error("virglrenderer was built without Venus, which renders Vulkan; leave out --venus")]
+    Vulkan,
     /// The renderer refused for another reason.
     #[error("the renderer cannot be started")]
     Engine(#[source] EngineError),

@@ -4,6 +4,7 @@ use std::io;
 
 use super::backing::BackingError;
 use super::display::DisplayQueryError;
+use super::host_visible::HostVisibleError;
 use super::limits::LimitKind;
 use super::wire::RespType;
 
@@ -45,6 +46,12 @@ pub(super) enum CommandError {
     NoContext(u32),
     #[error("context id {0} is 0 or taken")]
     ContextIdTaken(u32),
+    #[error("resource {0} is mapped already")]
+    Mapped(u32),
+    #[error("resource {0} is not mapped")]
+    NotMapped(u32),
+    #[error("the host-visible region")]
+    HostVisible(#[from] HostVisibleError),
     #[error("the renderer refuses")]
     Engine(#[from] EngineError),
 }
@@ -60,6 +67,12 @@ pub enum EngineError {
     /// A piece of the driver's memory is not mapped (any more).
     #[error("the backing is not mapped")]
     Unmapped,
+    /// The system refuses.
+    #[error("the memory of the blob")]
+    Io(#[source] io::Error),
+    /// A blob's memory cannot be mapped by another process, or is shorter than the blob.
+    #[error("the memory of the blob cannot be shared")]
+    Unshareable,
 }
 
 impl From<BackingError> for EngineError {
@@ -79,6 +92,9 @@ impl CommandError {
             | Self::NoRoom
             | Self::HasBacking(_)
             | Self::NoBacking(_)
+            | Self::Mapped(_)
+            | Self::NotMapped(_)
+            | Self::HostVisible(_)
             | Self::Display(_)
             | Self::Engine(_) => RespType::ErrUnspec,
             Self::Truncated | Self::OutOfRange(_) | Self::Backing(_) => {

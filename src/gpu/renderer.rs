@@ -1,6 +1,7 @@
 //! What makes the pixels.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::engine::{Capset, Engine, SignalHandler, StartError};
@@ -29,12 +30,14 @@ pub struct ThreeD {
 
 impl Renderer {
     /// Starts OpenGL on the GPU of a render node, or on the one that EGL chooses. Once per process,
-    /// and on the thread that uses it. `on_signal` is told what the GPU has done.
+    /// and on the thread that uses it. With the socket of a render server of virglrenderer's Vulkan
+    /// besides. `on_signal` is told what the GPU has done.
     pub fn start_virgl(
         render_node: Option<&Path>,
+        server: Option<OwnedFd>,
         on_signal: &SignalHandler,
     ) -> Result<Self, StartError> {
-        let engine = Engine::start(render_node, on_signal)?;
+        let engine = Engine::start(render_node, server, on_signal)?;
         Ok(Self::Virgl(Box::new(ThreeD { engine, contexts: HashSet::new(), commands: Vec::new() })))
     }
 

@@ -21,7 +21,7 @@ use super::scanout::{DmaBuf, PixelMemory, ScanoutSource};
 use super::state::{IS_TEXTURE, Place, ResourceRecord, StateFile, pair};
 use super::wire::{Format, RespType};
 
-pub(super) use kind::{Blob, Image, Kind, Resource, Texture};
+pub(super) use kind::{Blob, HostBlob, Image, Kind, Resource, Texture};
 use rows::Rows;
 
 const BYTES_PER_PIXEL: u64 = Format::BYTES_PER_PIXEL as u64;
@@ -140,6 +140,15 @@ impl Resources {
         })
     }
 
+    /// A blob of the renderer's that the driver may map.
+    pub(super) fn host_blob(&mut self, id: u32) -> Result<&mut HostBlob, CommandError> {
+        match self.table.get_mut(&id).map(|resource| &mut resource.kind) {
+            Some(Kind::HostBlob(blob)) if blob.mappable => Ok(blob),
+            Some(_) => Err(CommandError::WrongKind(id)),
+            None => Err(CommandError::NoResource(id)),
+        }
+    }
+
     /// Numbers of the resources that the 3D renderer has, too.
     pub(super) fn rendered(&self) -> impl Iterator<Item = u32> {
         self.table.iter().filter(|(_, resource)| resource.rendered).map(|(&id, _)| id)
@@ -205,7 +214,11 @@ impl Resources {
         backing: Option<Backing>,
     ) -> Result<(), CommandError> {
         self.check_free(id)?;
+        if kind.files() > 0 && !self.has_room_for_file() {
+            return Err(CommandError::OverLimit(LimitKind::Files));
+        }
         self.usage.add_bytes(kind.bytes(), &self.limits)?;
+        self.usage.files += kind.files();
         self.usage.backing_entries += backing.as_ref().map_or(0, Backing::pieces);
         let serial = self.new_serial();
         let rendered = matches!(kind, Kind::Texture(_) | Kind::HostBlob(_));

@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::limits::LimitKind;
 use super::rect::Rect;
 use super::renderer::ThreeD;
-use super::resource::{Image, Kind, Texture};
+use super::resource::{HostBlob, Image, Kind, Texture};
 use super::wire::{
     BlobMem, CONTEXT_INIT_CAPSET_ID_MASK, CmdSubmit, CtrlHdr, CtxCreate, Format, GetCapset,
     GetCapsetInfo, RESOURCE_FLAG_Y_0_TOP, ResourceCreate3d, ResourceCreateBlob, ResourceRequest,
@@ -41,7 +41,7 @@ impl Gpu {
     ) -> CommandResult {
         let index = request.body::<GetCapsetInfo>()?.capset_index.get();
         let capset = usize::try_from(index).ok();
-        let capset = capset.and_then(|index| self.renderer.capsets().get(index));
+        let capset = capset.and_then(|index| self.capsets().get(index));
         let capset = capset.ok_or(CommandError::OutOfRange("capset"))?;
         let response = RespCapsetInfo {
             hdr: request.reply(RespType::OkCapsetInfo),
@@ -59,7 +59,7 @@ impl Gpu {
     ) -> CommandResult {
         let body: GetCapset = request.body()?;
         let (id, version) = (body.capset_id.get(), body.capset_version.get());
-        let known = self.renderer.capsets().iter().find(|capset| capset.id == id).copied();
+        let known = self.capsets().iter().find(|capset| capset.id == id).copied();
         let capset = known.filter(|capset| version <= capset.max_version);
         let capset = capset.ok_or(CommandError::OutOfRange("capset"))?;
         let engine = &self.three_d()?.engine;
@@ -79,7 +79,7 @@ impl Gpu {
         let name = name.trim_end_matches('\0').to_owned();
         let capset = init & CONTEXT_INIT_CAPSET_ID_MASK;
         // 0: a driver without CONTEXT_INIT.
-        if capset != 0 && !self.renderer.capsets().iter().any(|offered| offered.id == capset) {
+        if capset != 0 && !self.capsets().iter().any(|offered| offered.id == capset) {
             return Err(CommandError::OutOfRange("capset"));
         }
         if init & !CONTEXT_INIT_CAPSET_ID_MASK != 0 {
@@ -314,9 +314,13 @@ impl Gpu {
     ) -> CommandResult {
         let context = body.hdr.ctx_id.get();
         self.context(context)?;
-        let kind = Kind::HostBlob(body.size.get());
+        let mappable = body.blob_flags.get() & blob_flag::USE_MAPPABLE != 0;
+        let kind = Kind::HostBlob(HostBlob { bytes: body.size.get(), mappable, exported: None });
         if !self.resources.has_room_for(&kind) {
             return Err(CommandError::OverLimit(LimitKind::Bytes));
+        }
+        if mappable && !self.resources.has_room_for_file() {
+            return Err(CommandError::OverLimit(LimitKind::Files));
         }
         let engine = &mut self.three_d()?.engine;
         engine.create_blob(body, backing.as_ref().map(|backing| (backing, memory)))?;

@@ -1,11 +1,13 @@
 //! A program without 3D.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use vm_memory::GuestMemory;
 
 use super::super::backing::Backing;
 use super::super::error::EngineError;
+use super::super::host_visible::Exported;
 use super::super::memfd::Memfd;
 use super::super::rect::Rect;
 use super::super::texture_scanouts::Export;
@@ -21,6 +23,7 @@ type Result<T> = std::result::Result<T, EngineError>;
 impl Engine {
     pub(in super::super) fn start(
         _: Option<&Path>,
+        _: Option<OwnedFd>,
         _: &SignalHandler,
     ) -> std::result::Result<Self, StartError> {
         Err(StartError::NotBuilt)
@@ -76,6 +79,10 @@ impl Engine {
     }
 
     pub(in super::super) fn unref(&mut self, _: u32) {
+        match *self {}
+    }
+
+    pub(in super::super) fn export_memory(&mut self, _: u32, _: u64) -> Result<Exported> {
         match *self {}
     }
 

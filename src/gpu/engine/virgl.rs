@@ -7,18 +7,19 @@
 //! of capsets that are offered (it has cross-domain contexts, too, which are not to be had here), the
 //! memory that resources point to stays mapped, and it is taken from virglrenderer before its list.
 
+mod export;
 mod memory;
 
 use std::fmt;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use magma_gpu::util::{Handle, MAGMA_GPU_HANDLE_TYPE_MEM_DMABUF};
 use rutabaga_gfx::{
-    RUTABAGA_CAPSET_VIRGL, RUTABAGA_CAPSET_VIRGL2, RUTABAGA_FLAG_FENCE,
+    RUTABAGA_CAPSET_VENUS, RUTABAGA_CAPSET_VIRGL, RUTABAGA_CAPSET_VIRGL2, RUTABAGA_FLAG_FENCE,
     RUTABAGA_FLAG_INFO_RING_IDX, RUTABAGA_PATH_TYPE_GPU, ResourceCreate3D,
     ResourceCreateBlob as EngineBlob, Rutabaga, RutabagaBuilder, RutabagaComponentType,
     RutabagaFence, RutabagaHandler, RutabagaIovec, RutabagaPath, Transfer3D,
@@ -54,9 +55,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Starts OpenGL: on the GPU of a render node, or on the one that EGL chooses, or in software.
+    /// Starts OpenGL: on the GPU of a render node, or on the one that EGL chooses, or in software. With
+    /// a render server Vulkan besides.
     pub(in super::super) fn start(
         render_node: Option<&Path>,
+        server: Option<OwnedFd>,
         on_signal: &SignalHandler,
     ) -> std::result::Result<Self, StartError> {
         let paths = choose_gpu(render_node)?
@@ -68,23 +71,33 @@ impl Engine {
             let work = whole_number(fence.fence_id, last.load(Ordering::Acquire));
             on_signal(Signal { timeline: timeline_of(&fence), work });
         });
-        let mask = 1 << RUTABAGA_CAPSET_VIRGL | 1 << RUTABAGA_CAPSET_VIRGL2;
+        let vulkan = server.is_some();
+        let mask = 1 << RUTABAGA_CAPSET_VIRGL
+            | 1 << RUTABAGA_CAPSET_VIRGL2
+            | u64::from(vulkan) << RUTABAGA_CAPSET_VENUS;
         let rutabaga = RutabagaBuilder::new(mask, handler)
             .set_default_component(RutabagaComponentType::VirglRenderer)
             .set_use_egl(true)
             .set_use_gles(true)
             .set_use_surfaceless(true)
             .set_rutabaga_paths(paths)
+            .set_use_render_server(vulkan)
+            .set_server_descriptor(server.map(Into::into))
             .build()
             .map_err(|error| StartError::Engine(error.into()))?;
         let count = rutabaga.get_num_capsets();
         let capsets: Vec<_> = (0..count)
             .filter_map(|index| rutabaga.get_capset_info(index).ok())
             .map(|(id, max_version, max_size)| Capset { id, max_version, max_size })
+            // It names what it was asked for, be it there or not.
+            .filter(|capset| capset.max_size > 0)
             .collect();
         // Without OpenGL it has gone back to its own 2D, silently.
         if !capsets.iter().any(|capset| capset.id == CapsetId::Virgl2.raw()) {
             return Err(StartError::OpenGl { render_node: render_node.map(Path::to_owned) });
+        }
+        if vulkan && !capsets.iter().any(|capset| capset.id == CapsetId::Venus.raw()) {
+            return Err(StartError::Vulkan);
         }
         Ok(Self { rutabaga, capsets, last_fence })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::backing::Backing;
 use super::super::engine::MemoryKeeper;
+use super::super::host_visible::Exported;
 use super::super::memfd::Memfd;
 use super::super::scanout::DmaBuf;
 use super::super::state::Place;
@@ -30,8 +31,7 @@ pub(in super::super) enum Kind {
     Image(Image),
     Blob(Blob),
     Texture(Texture),
-    /// A blob whose memory, of so many bytes, is the 3D renderer's.
-    HostBlob(u64),
+    HostBlob(HostBlob),
 }
 
 /// A resource of the 3D renderer.
@@ -76,7 +76,7 @@ impl Kind {
         match self {
             Self::Image(image) => image.bytes,
             Self::Texture(texture) => texture.bytes,
-            Self::HostBlob(bytes) => *bytes,
+            Self::HostBlob(blob) => blob.bytes,
             Self::Blob(_) => 0,
         }
     }
@@ -96,6 +96,8 @@ impl Kind {
     pub(super) fn files(&self) -> usize {
         match self {
             Self::Image(image) => usize::from(image.memory.is_some()),
+            // The renderer has one open from the beginning.
+            Self::HostBlob(blob) => usize::from(blob.mappable),
             other => usize::from(other.copy().is_some()),
         }
     }
@@ -114,6 +116,16 @@ pub(in super::super) struct Image {
     pub(in super::super) memory: Option<Memfd>,
     /// Its pixels were those of a renderer that is gone; without memory, nothing is known of them.
     pub(in super::super) lost: bool,
+}
+
+/// A blob whose memory is the 3D renderer's.
+#[derive(Debug)]
+pub(in super::super) struct HostBlob {
+    pub(in super::super) bytes: u64,
+    /// The driver may map it.
+    pub(in super::super) mappable: bool,
+    /// Its memory, there once it was mapped.
+    pub(in super::super) exported: Option<Exported>,
 }
 
 /// A resource that is its backing.
