@@ -2,8 +2,12 @@
 
 #[allow(dead_code, reason = "not all of it is used here")]
 mod common;
+#[allow(dead_code, reason = "not all of it is used here")]
 #[path = "foreign/front_end.rs"]
 mod front_end;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "foreign/region.rs"]
+mod region;
 
 use std::io::Write;
 use std::os::fd::AsFd;

@@ -5,9 +5,10 @@
 # shellcheck disable=SC2034
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
 
-# For the feature "virgl" besides; virglrenderer 1.0 or later, so not on Debian 12.
+# For the feature "virgl" and its tests besides; virglrenderer 1.0 or later, so not on Debian 12. The last two are for
+# Vulkan: the server that it is rendered in, and a driver that renders in software.
 # shellcheck disable=SC2034
-VIRGL_BUILD_PACKAGES=(libvirglrenderer-dev libegl-mesa0 libgl1-mesa-dri libgles2)
+VIRGL_BUILD_PACKAGES=(libvirglrenderer-dev libegl-mesa0 libgl1-mesa-dri libgles2 virgl-server mesa-vulkan-drivers)
 
 # What its tests need besides: an X server, GL in software, and somebody who reads EDIDs.
 # shellcheck disable=SC2034

@@ -44,8 +44,8 @@ fuzz_tests() {
     cargo_tests "fuzz seeds" cargo test --locked --no-fail-fast --manifest-path fuzz/Cargo.toml --no-default-features
 }
 
-# Tests of OpenGL without the kernel.
-VIRGL_TESTS=(--test virgl --test texture_scanouts)
+# Tests of OpenGL and Vulkan without the kernel.
+VIRGL_TESTS=(--test virgl --test texture_scanouts --test host_visible)
 
 # virgl_tests — OpenGL without the kernel, in the box's own Debian: in software, on this machine.
 virgl_tests() {

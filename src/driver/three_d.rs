@@ -8,8 +8,9 @@ use super::error::DriverError;
 use super::gpu::{GpuDriver, header};
 use crate::gpu::Rect;
 use crate::gpu::wire::{
-    CapsetId, CmdSubmit, Command, CtrlHdr, CtxCreate, Format, RESOURCE_FLAG_Y_0_TOP,
-    ResourceCreate3d, ResourceRequest, TransferHost3d,
+    BlobMem, CapsetId, CmdSubmit, Command, CtrlHdr, CtxCreate, Format, RESOURCE_FLAG_Y_0_TOP,
+    ResourceCreate3d, ResourceCreateBlob, ResourceMapBlob, ResourceRequest, RespMapInfo, RespType,
+    TransferHost3d, blob_flag,
 };
 
 /// Gallium's target of a texture with width and height.
@@ -20,9 +21,19 @@ const DRAWN_SAMPLED_SHOWN: u32 = 1 << 1 | 1 << 3 | 1 << 18;
 impl GpuDriver {
     /// CTX_CREATE, for virgl.
     pub fn create_context(&mut self, context: u32, name: &str) -> Result<(), DriverError> {
+        self.create_context_of(CapsetId::Virgl2, context, name)
+    }
+
+    /// CTX_CREATE, for a capset.
+    pub fn create_context_of(
+        &mut self,
+        capset: CapsetId,
+        context: u32,
+        name: &str,
+    ) -> Result<(), DriverError> {
         let mut request = CtxCreate { hdr: header(Command::CtxCreate), ..CtxCreate::default() };
         request.hdr.ctx_id.set(context);
-        request.context_init = CapsetId::Virgl2.into();
+        request.context_init = capset.into();
         let length = name.len().min(request.debug_name.len());
         request.nlen.set(length as u32);
         for (to, from) in request.debug_name.iter_mut().zip(name.bytes()) {
@@ -51,6 +62,29 @@ impl GpuDriver {
     /// RESOURCE_CREATE_3D.
     pub fn create_3d(&mut self, request: &ResourceCreate3d) -> Result<(), DriverError> {
         self.simple(request)
+    }
+
+    /// RESOURCE_CREATE_BLOB of the renderer's memory that the driver may map.
+    pub fn create_host_blob(
+        &mut self,
+        context: u32,
+        id: u32,
+        blob_id: u64,
+        size: u64,
+    ) -> Result<(), DriverError> {
+        self.simple(&host_blob(context, id, blob_id, size))
+    }
+
+    /// RESOURCE_MAP_BLOB: how it is to be cached, a value of [`crate::gpu::wire::map_cache`].
+    pub fn map_blob(&mut self, id: u32, offset: u64) -> Result<u32, DriverError> {
+        let response: RespMapInfo = self.command(&map_blob(id, offset), RespType::OkMapInfo)?;
+        Ok(response.map_info.get())
+    }
+
+    /// RESOURCE_UNMAP_BLOB.
+    pub fn unmap_blob(&mut self, id: u32) -> Result<(), DriverError> {
+        let hdr = header(Command::ResourceUnmapBlob);
+        self.simple(&ResourceRequest { hdr, resource_id: id.into(), padding: 0.into() })
     }
 
     /// TRANSFER_TO_HOST_3D of a rectangle of a texture that is as large as its backing.
@@ -93,6 +127,25 @@ impl GpuDriver {
 /// A header of a command for a context.
 pub fn in_context(command: Command, context: u32) -> CtrlHdr {
     CtrlHdr { ctx_id: context.into(), ..header(command) }
+}
+
+/// A blob of the renderer's memory that the driver may map.
+pub fn host_blob(context: u32, id: u32, blob_id: u64, size: u64) -> ResourceCreateBlob {
+    ResourceCreateBlob {
+        hdr: in_context(Command::ResourceCreateBlob, context),
+        resource_id: id.into(),
+        blob_mem: BlobMem::Host3d.into(),
+        blob_flags: blob_flag::USE_MAPPABLE.into(),
+        nr_entries: 0.into(),
+        blob_id: blob_id.into(),
+        size: size.into(),
+    }
+}
+
+/// The request RESOURCE_MAP_BLOB.
+pub fn map_blob(id: u32, offset: u64) -> ResourceMapBlob {
+    let hdr = header(Command::ResourceMapBlob);
+    ResourceMapBlob { hdr, resource_id: id.into(), padding: 0.into(), offset: offset.into() }
 }
 
 /// A texture that can be drawn to and shown.

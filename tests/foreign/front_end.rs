@@ -17,6 +17,7 @@ use virtio_loopback_gpu::vhost_gpu::{Channel, Frame, Request, decode, payload_bo
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::region::{REGION_FEATURES, RegionServer};
 use crate::common::{TIMEOUT, program};
 
 /// Request `GPU_SET_SOCKET`.
@@ -36,9 +37,14 @@ pub struct BackendProcess(pub Child);
 impl BackendProcess {
     /// Starts the program with its socket as standard input.
     pub fn start() -> (Self, UnixStream) {
+        Self::start_with(&[])
+    }
+
+    /// As [`BackendProcess::start`], with more options.
+    pub fn start_with(options: &[&str]) -> (Self, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut command = Command::new(program());
-        command.args(["backend", "--fd", "0"]);
+        command.args(["backend", "--fd", "0"]).args(options);
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stderr(Stdio::piped());
         (Self(command.spawn().unwrap()), ours)
     }
@@ -92,11 +98,30 @@ impl FrontEnd {
 
     /// As [`FrontEnd::start`]; the backend keeps its state in this file.
     pub fn start_keeping(display: &UnixStream, state: Option<&File>) -> (Self, GpuDriver) {
-        let (backend, raw, mut requests, features) = connect();
+        let connected = connect(&[], None);
+        Self::start_connected(connected, display, state, 0)
+    }
+
+    /// As [`FrontEnd::start`], with options for the backend, and a region that it may map blobs to.
+    pub fn start_with_region(
+        display: &UnixStream,
+        options: &[&str],
+        region: Option<&RegionServer>,
+        capsets: u32,
+    ) -> (Self, GpuDriver) {
+        Self::start_connected(connect(options, region), display, None, capsets)
+    }
+
+    fn start_connected(
+        (backend, raw, mut requests, features): Connected,
+        display: &UnixStream,
+        state: Option<&File>,
+        capsets: u32,
+    ) -> (Self, GpuDriver) {
         let flags = VhostUserConfigFlags::WRITABLE;
         let (_, config) = requests.get_config(0, 16, flags, &[0; 16]).unwrap();
         let config = wire::Config::read_from_bytes(&config).unwrap();
-        assert_eq!((config.num_scanouts.get(), config.num_capsets.get()), (16, 0));
+        assert_eq!((config.num_scanouts.get(), config.num_capsets.get()), (16, capsets));
         let device = DeviceConfig {
             keep_ms: 0,
             name: "foreign".into(),
@@ -131,7 +156,7 @@ impl FrontEnd {
     pub fn replace(&mut self, display: &UnixStream, state: &File) -> u16 {
         self.backend.0.kill().unwrap();
         self.backend.0.wait().unwrap();
-        let (backend, raw, requests, _) = connect();
+        let (backend, raw, requests, _) = connect(&[], None);
         (self.backend, self.raw, self.requests) = (backend, raw, requests);
         self.set_state(state);
         self.set_display(display);
@@ -224,19 +249,33 @@ impl FrontEnd {
     }
 }
 
-/// A new backend and the features it offers.
-fn connect() -> (BackendProcess, Channel, Frontend, u64) {
-    let (backend, stream) = BackendProcess::start();
+/// A backend, the ways to talk to it, and the features it offers.
+type Connected = (BackendProcess, Channel, Frontend, u64);
+
+/// A new backend, which may map to a region if there is one.
+fn connect(options: &[&str], region: Option<&RegionServer>) -> Connected {
+    let (backend, stream) = BackendProcess::start_with(options);
     let raw = Channel::new(stream.try_clone().unwrap());
     let mut requests = Frontend::from_stream(stream, 2);
     requests.set_owner().unwrap();
     let features = requests.get_features().unwrap();
     let protocol = requests.get_protocol_features().unwrap();
-    let wanted = VhostUserProtocolFeatures::CONFIG
+    let mut wanted = VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::REPLY_ACK
         | VhostUserProtocolFeatures::RESET_DEVICE;
+    if region.is_some() {
+        wanted |= REGION_FEATURES;
+    }
     assert!(protocol.contains(wanted));
     requests.set_protocol_features(wanted).unwrap();
+    if let Some(region) = region {
+        let config = requests.get_shmem_config().unwrap();
+        assert_eq!({ config.nregions }, 1);
+        let sizes = config.memory_sizes;
+        let others = sizes.iter().enumerate().filter(|(id, size)| *id != 1 && **size != 0);
+        assert_eq!((sizes[1], others.count()), (region.size(), 0));
+        requests.set_backend_request_fd(&region.socket()).unwrap();
+    }
     (backend, raw, requests, features)
 }
 

@@ -1,0 +1,379 @@
+//! Tests that need virglrenderer with Venus and its render server.
+
+use std::time::{Duration, Instant};
+
+use virtio_loopback_gpu::driver::three_d::{create_3d, host_blob, in_context, map_blob};
+use virtio_loopback_gpu::driver::{Driver, GpuDriver, Submission};
+use virtio_loopback_gpu::gpu::wire::{
+    CapsetId, Command, Format, ResourceRequest, RespType, map_cache,
+};
+
+use super::front_end::{Display, FrontEnd};
+use super::region::{Manners, RegionServer};
+use super::{answer, unmap};
+use crate::common::TIMEOUT;
+
+const PAGE: u64 = 4096;
+/// The window, and the same as an option.
+const SIZE: u64 = 1 << 20;
+const OPTIONS: [&str; 3] = ["--render=virgl", "--host-visible=1M", "--venus"];
+
+/// Numbers of commands of the Venus protocol, and its flag that asks for a reply.
+const ENUMERATE_INSTANCE_VERSION: u32 = 137;
+const SET_REPLY_COMMAND_STREAM: u32 = 178;
+const EXECUTE_COMMAND_STREAMS: u32 = 180;
+const GENERATE_REPLY: u32 = 1;
+
+fn words(values: &[u64]) -> Vec<u32> {
+    values.iter().flat_map(|value| [*value as u32, (*value >> 32) as u32]).collect()
+}
+
+/// vkSetReplyCommandStreamMESA: replies go to this part of a resource.
+fn replies_to(id: u32, offset: u64, size: u64) -> Vec<u32> {
+    [&[SET_REPLY_COMMAND_STREAM, 0, 1, 0, id][..], &words(&[offset, size])].concat()
+}
+
+/// vkEnumerateInstanceVersion, with a reply.
+fn version() -> Vec<u32> {
+    vec![ENUMERATE_INSTANCE_VERSION, GENERATE_REPLY, 1, 0]
+}
+
+/// vkExecuteCommandStreamsMESA: the commands in this part of a resource.
+fn execute(id: u32, offset: u64, size: u64) -> Vec<u32> {
+    let stream = [&[id][..], &words(&[offset, size])].concat();
+    // No reply positions, no dependencies, no flags.
+    let rest = [0, 0, 0, 0, 0, 0];
+    [&[EXECUTE_COMMAND_STREAMS, 0, 1, 1, 0][..], &stream, &rest].concat()
+}
+
+struct Fixture {
+    window: RegionServer,
+    front_end: FrontEnd,
+    gpu: GpuDriver,
+    _display: Display,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let (display, socket) = Display::new(0);
+        let window = RegionServer::start(SIZE);
+        let (front_end, gpu) = FrontEnd::start_with_region(&socket, &OPTIONS, Some(&window), 3);
+        display.negotiated();
+        Self { window, front_end, gpu, _display: display }
+    }
+
+    /// With a context 1 of Vulkan.
+    fn with_context() -> Self {
+        let mut fixture = Self::new();
+        fixture.gpu.create_context_of(CapsetId::Venus, 1, "test").unwrap();
+        fixture
+    }
+
+    /// A blob of the context's plain memory, not mapped.
+    fn blob(&mut self, id: u32, size: u64) {
+        self.gpu.create_host_blob(1, id, 0, size).unwrap();
+        self.gpu.attach_to_context(1, id).unwrap();
+    }
+
+    fn submit(&mut self, commands: &[u32]) {
+        self.gpu.submit_3d(1, commands, Some(1)).unwrap();
+        self.gpu.finish().unwrap();
+    }
+
+    fn mapped(&self) -> Vec<(u64, u64)> {
+        self.window.region().mapped()
+    }
+
+    fn requests(&self) -> usize {
+        self.window.region().requests
+    }
+
+    fn set_manners(&self, manners: Manners) {
+        self.window.region().manners = manners;
+    }
+
+    fn close(self) {
+        let Self { window, front_end, gpu, _display } = self;
+        drop(gpu);
+        let (code, text) = front_end.close();
+        assert_eq!(code, Some(0), "{text}");
+        drop(window);
+    }
+
+    /// Waits until the renderer has written a version of Vulkan at this byte of the window, as the
+    /// reply to [`version`].
+    fn assert_version_at(&self, offset: u64) {
+        let deadline = Instant::now() + TIMEOUT;
+        let reply = || self.window.region().read::<20>(offset);
+        while reply()[16..] == [0xaa; 4] && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let reply = reply();
+        let (reply, []) = reply.as_chunks::<4>() else { panic!("half a word") };
+        let reply: Vec<_> = reply.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        // The command, VK_SUCCESS, a pointer that is not null, and where it points.
+        assert_eq!(reply[..4], [ENUMERATE_INSTANCE_VERSION, 0, 1, 0], "{reply:#x?}");
+        let (variant, major) = (reply[4] >> 29, reply[4] >> 22 & 0x7f);
+        assert_eq!((variant, major), (0, 1), "{reply:#x?}");
+    }
+}
+
+#[test]
+fn the_renderer_and_the_driver_see_each_others_bytes() {
+    let mut fixture = Fixture::with_context();
+    fixture.blob(1, 2 * PAGE);
+    let at = 16 * PAGE;
+    assert_eq!(fixture.gpu.map_blob(1, at).unwrap(), map_cache::CACHED);
+    assert_eq!(fixture.mapped(), [(at, 2 * PAGE)]);
+    fixture.window.region().write(at, &[0xaa; 2 * PAGE as usize]);
+    // The reply to a command of SUBMIT_3D, in the second page.
+    fixture.submit(&[replies_to(1, PAGE, PAGE), version()].concat());
+    fixture.assert_version_at(at + PAGE);
+    let around = fixture.window.region().read::<20>(at + PAGE - 20);
+    assert_eq!(around, [0xaa; 20]);
+    assert_eq!(fixture.window.region().read::<4>(at + PAGE + 20), [0xaa; 4]);
+
+    // A command that the renderer reads from the window.
+    fixture.window.region().write(at + PAGE, &[0xaa; 64]);
+    let commands = version();
+    let bytes: Vec<_> = commands.iter().flat_map(|word| word.to_le_bytes()).collect();
+    fixture.window.region().write(at + 64, &bytes);
+    let execute = execute(1, 64, bytes.len() as u64);
+    fixture.submit(&[replies_to(1, PAGE + 1024, PAGE - 1024), execute].concat());
+    fixture.assert_version_at(at + PAGE + 1024);
+    assert_eq!(fixture.window.region().read::<64>(at + PAGE), [0xaa; 64]);
+
+    // Elsewhere there are the same bytes.
+    fixture.gpu.unmap_blob(1).unwrap();
+    assert_eq!(fixture.mapped(), []);
+    fixture.gpu.map_blob(1, 0).unwrap();
+    assert_eq!(fixture.mapped(), [(0, 2 * PAGE)]);
+    assert_eq!(fixture.window.region().read::<16>(64), *bytes);
+    fixture.assert_version_at(PAGE + 1024);
+    fixture.close();
+}
+
+#[test]
+fn capsets_have_venus_with_a_window_only() {
+    let mut fixture = Fixture::new();
+    let info = fixture.gpu.capset_info(2).unwrap();
+    assert_eq!(info.capset_id.get(), CapsetId::Venus.raw());
+    let size = info.capset_max_size.get();
+    let capset = fixture.gpu.capset(CapsetId::Venus.raw(), 0, size).unwrap();
+    // Begins with the version of the wire format, and Vulkan's header version is not 0.
+    assert_eq!(capset[..4], 1_u32.to_le_bytes());
+    assert_ne!(capset[4..8], [0; 4]);
+    fixture.close();
+
+    let (display, socket) = Display::new(0);
+    let (front_end, mut gpu) = FrontEnd::start_with_region(&socket, &OPTIONS, None, 2);
+    display.negotiated();
+    assert!(gpu.capset_info(2).is_err());
+    assert!(gpu.capset(CapsetId::Venus.raw(), 0, 160).is_err());
+    assert!(gpu.create_context_of(CapsetId::Venus, 1, "test").is_err());
+    assert_eq!(answer(&mut gpu, &map_blob(1, 0)), RespType::ErrUnspec.raw());
+    drop(gpu);
+    assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn bad_requests_are_refused_before_the_front_end_sees_them() {
+    let mut fixture = Fixture::with_context();
+    fixture.blob(1, 2 * PAGE);
+    fixture.blob(2, PAGE);
+    fixture.blob(3, SIZE);
+    fixture.gpu.map_blob(1, 4 * PAGE).unwrap();
+    let [no_resource, parameter, unspec] =
+        [RespType::ErrInvalidResourceId, RespType::ErrInvalidParameter, RespType::ErrUnspec]
+            .map(RespType::raw);
+    let (image, texture) = (50, 51);
+    fixture.gpu.create_2d(image, Format::B8g8r8x8, 8, 8).unwrap();
+    fixture.gpu.create_3d(&create_3d(texture, Format::B8g8r8x8, 8, 8)).unwrap();
+    let requests = fixture.requests();
+    for (id, offset, wanted) in [
+        // Not there, and others than blobs.
+        (9, 0, no_resource),
+        (0, 0, no_resource),
+        (texture, 0, no_resource),
+        (image, 0, no_resource),
+        // Overlaps: the first page, the second, and all.
+        (2, 4 * PAGE, parameter),
+        (2, 5 * PAGE, parameter),
+        (3, 0, parameter),
+        // Outside.
+        (2, SIZE, parameter),
+        (2, SIZE - PAGE + 1, parameter),
+        (2, u64::MAX - PAGE + 1, parameter),
+        (2, u64::MAX, parameter),
+        // Within a page.
+        (2, 1, parameter),
+        (2, PAGE / 2, parameter),
+        // Twice.
+        (1, 8 * PAGE, unspec),
+    ] {
+        assert_eq!(answer(&mut fixture.gpu, &map_blob(id, offset)), wanted, "{id} at {offset:#x}");
+    }
+    // Not mapped, not there, and others.
+    for (id, wanted) in
+        [(2, unspec), (9, no_resource), (texture, no_resource), (image, no_resource)]
+    {
+        assert_eq!(answer(&mut fixture.gpu, &unmap(id)), wanted, "{id}");
+    }
+    // A request that is cut off.
+    let short = map_blob(2, 0);
+    let short: [u8; 32] = zerocopy::IntoBytes::as_bytes(&short)[..32].try_into().unwrap();
+    assert_eq!(answer(&mut fixture.gpu, &short), parameter);
+    assert_eq!(fixture.requests(), requests);
+    assert_eq!(fixture.mapped(), [(4 * PAGE, 2 * PAGE)]);
+    // And next to it there is room.
+    fixture.gpu.map_blob(2, 6 * PAGE).unwrap();
+    fixture.gpu.unmap_blob(2).unwrap();
+    assert_eq!(answer(&mut fixture.gpu, &unmap(2)), unspec);
+    fixture.close();
+}
+
+#[test]
+fn blobs_that_are_not_to_be_mapped_are_not() {
+    let mut fixture = Fixture::with_context();
+    // Venus makes plain memory only for blobs that can be mapped.
+    let mut request = host_blob(1, 1, 0, PAGE);
+    request.blob_flags.set(0);
+    assert_ne!(answer(&mut fixture.gpu, &request), RespType::OkNodata.raw());
+    assert_eq!(answer(&mut fixture.gpu, &map_blob(1, 0)), RespType::ErrInvalidResourceId.raw());
+    // A context of OpenGL has no blob 0.
+    fixture.gpu.create_context(2, "gl").unwrap();
+    assert_ne!(answer(&mut fixture.gpu, &host_blob(2, 2, 0, PAGE)), RespType::OkNodata.raw());
+    assert_eq!(fixture.requests(), 0);
+    fixture.close();
+}
+
+#[test]
+fn what_is_destroyed_or_reset_leaves_the_window() {
+    let mut fixture = Fixture::with_context();
+    for id in 1..=3 {
+        fixture.blob(id, PAGE);
+        fixture.gpu.map_blob(id, u64::from(id) * PAGE).unwrap();
+    }
+    assert_eq!(fixture.mapped().len(), 3);
+    fixture.gpu.unref(2).unwrap();
+    assert_eq!(fixture.mapped(), [(PAGE, PAGE), (3 * PAGE, PAGE)]);
+    // Memory outlives the context that made it.
+    fixture.window.region().write(PAGE, &[0x5a; 4096]);
+    fixture.gpu.destroy_context(1).unwrap();
+    assert_eq!(fixture.window.region().read::<4096>(PAGE), [0x5a; 4096]);
+    fixture.gpu.unmap_blob(1).unwrap();
+    assert_eq!(fixture.mapped(), [(3 * PAGE, PAGE)]);
+    let fixture = reset(fixture);
+    assert_eq!(fixture.mapped(), []);
+    // Once more, with the driver that comes next.
+    let mut fixture = fixture;
+    fixture.gpu.create_context_of(CapsetId::Venus, 1, "again").unwrap();
+    fixture.blob(1, PAGE);
+    fixture.gpu.map_blob(1, 3 * PAGE).unwrap();
+    assert_eq!(fixture.mapped(), [(3 * PAGE, PAGE)]);
+    fixture.close();
+}
+
+/// The driver resets the device and starts again.
+fn reset(fixture: Fixture) -> Fixture {
+    let Fixture { window, mut front_end, gpu, _display } = fixture;
+    let (driver, result): (Driver, _) = std::thread::scope(|scope| {
+        let reset = scope.spawn(|| gpu.reset(TIMEOUT));
+        while !reset.is_finished() {
+            front_end.follow();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        reset.join().unwrap()
+    });
+    result.unwrap();
+    let gpu = GpuDriver::start(driver, u64::MAX).unwrap();
+    front_end.follow();
+    Fixture { window, front_end, gpu, _display }
+}
+
+#[test]
+fn a_front_end_that_refuses_is_an_error_and_no_more() {
+    let mut fixture = Fixture::with_context();
+    let unspec = RespType::ErrUnspec.raw();
+    fixture.blob(1, PAGE);
+    fixture.set_manners(Manners::Refuse);
+    assert_eq!(answer(&mut fixture.gpu, &map_blob(1, 0)), unspec);
+    fixture.set_manners(Manners::Serve);
+    fixture.gpu.map_blob(1, 0).unwrap();
+    // What it does not take out is there still: nothing else gets there.
+    fixture.set_manners(Manners::Refuse);
+    assert_eq!(answer(&mut fixture.gpu, &unmap(1)), unspec);
+    fixture.set_manners(Manners::Serve);
+    assert_eq!(fixture.mapped(), [(0, PAGE)]);
+    fixture.blob(2, PAGE);
+    assert_eq!(answer(&mut fixture.gpu, &map_blob(2, 0)), RespType::ErrInvalidParameter.raw());
+    fixture.gpu.map_blob(2, PAGE).unwrap();
+    fixture.close();
+}
+
+#[test]
+fn a_front_end_that_never_answers_holds_the_driver_up_once() {
+    let mut fixture = Fixture::with_context();
+    let unspec = RespType::ErrUnspec.raw();
+    fixture.blob(1, PAGE);
+    fixture.blob(2, PAGE);
+    fixture.gpu.map_blob(1, 0).unwrap();
+    fixture.set_manners(Manners::Silent);
+    // The server waits for one request more than it was told to answer.
+    let start = Instant::now();
+    let first = answer(&mut fixture.gpu, &map_blob(2, PAGE));
+    let second = answer(&mut fixture.gpu, &unmap(1));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(first == unspec || second == unspec, "{first:#x} {second:#x}");
+    // From then on at once, whatever it does, and other commands as ever.
+    fixture.set_manners(Manners::Serve);
+    let start = Instant::now();
+    fixture.blob(3, PAGE);
+    assert_eq!(answer(&mut fixture.gpu, &map_blob(3, 8 * PAGE)), unspec);
+    fixture.gpu.unref(3).unwrap();
+    fixture.gpu.unref(1).unwrap();
+    fixture.gpu.create_2d(9, Format::B8g8r8x8, 8, 8).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    fixture.close();
+}
+
+#[test]
+fn commands_are_executed_in_their_order() {
+    let mut fixture = Fixture::with_context();
+    fixture.blob(1, PAGE);
+    // All on the queue at once: mapped and unmapped each time, or one of them failed.
+    for round in 0..5 {
+        let submission = || Submission { response: 32, ..Submission::plain() };
+        fixture.gpu.control().submit(&map_blob(1, round * PAGE), submission()).unwrap();
+        fixture.gpu.control().submit(&unmap(1), submission()).unwrap();
+    }
+    fixture.gpu.control().kick().unwrap();
+    for round in 0..10 {
+        let completion = fixture.gpu.control().wait(TIMEOUT).unwrap().unwrap();
+        let wanted = [RespType::OkMapInfo, RespType::OkNodata][round % 2];
+        assert_eq!(completion.header.unwrap().type_.get(), wanted.raw(), "{round}");
+    }
+    assert_eq!((fixture.mapped(), fixture.requests()), (vec![], 10));
+    fixture.close();
+}
+
+#[test]
+fn blobs_that_are_mapped_count_as_files() {
+    let options = [&OPTIONS[..], &["--limit=files=2"]].concat();
+    let (display, socket) = Display::new(0);
+    let window = RegionServer::start(SIZE);
+    let (front_end, mut gpu) = FrontEnd::start_with_region(&socket, &options, Some(&window), 3);
+    display.negotiated();
+    gpu.create_context_of(CapsetId::Venus, 1, "test").unwrap();
+    gpu.create_host_blob(1, 1, 0, PAGE).unwrap();
+    gpu.create_host_blob(1, 2, 0, PAGE).unwrap();
+    assert_eq!(answer(&mut gpu, &host_blob(1, 3, 0, PAGE)), RespType::ErrOutOfMemory.raw());
+    gpu.unref(1).unwrap();
+    gpu.create_host_blob(1, 3, 0, PAGE).unwrap();
+    gpu.map_blob(3, 0).unwrap();
+    let hdr = in_context(Command::CtxDetachResource, 1);
+    let detach = ResourceRequest { hdr, resource_id: 3.into(), padding: 0.into() };
+    assert_eq!(answer(&mut gpu, &detach), RespType::OkNodata.raw());
+    drop(gpu);
+    assert_eq!(front_end.close().0, Some(0));
+}

@@ -1,0 +1,48 @@
+//! Blobs of the renderer's memory that the driver maps, under a front-end of our own that has a window
+//! for them. What they hold is Vulkan's (Venus'): commands that the renderer reads from the window, and
+//! its replies.
+
+#[allow(dead_code, reason = "not all of it is used here")]
+mod common;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "foreign/front_end.rs"]
+mod front_end;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "foreign/region.rs"]
+mod region;
+#[cfg(feature = "virgl")]
+#[path = "foreign/venus.rs"]
+mod venus;
+
+use common::TIMEOUT;
+use front_end::{Display, FrontEnd};
+use virtio_loopback_gpu::driver::three_d::map_blob;
+use virtio_loopback_gpu::driver::{GpuDriver, Submission, header};
+use virtio_loopback_gpu::gpu::wire::{Command, ResourceRequest, RespType};
+use zerocopy::{Immutable, IntoBytes};
+
+/// What a command is answered with.
+fn answer<R: IntoBytes + Immutable>(gpu: &mut GpuDriver, request: &R) -> u32 {
+    // Room for a map_info besides.
+    gpu.control().submit(request, Submission { response: 32, ..Submission::plain() }).unwrap();
+    gpu.control().kick().unwrap();
+    let completion = gpu.control().wait(TIMEOUT).unwrap().expect("no answer");
+    completion.header.unwrap().type_.get()
+}
+
+fn unmap(id: u32) -> ResourceRequest {
+    let hdr = header(Command::ResourceUnmapBlob);
+    ResourceRequest { hdr, resource_id: id.into(), padding: 0.into() }
+}
+
+#[test]
+fn without_a_window_there_is_nothing_to_map_to() {
+    let (display, socket) = Display::new(0);
+    let (front_end, mut gpu) = FrontEnd::start(&socket);
+    display.negotiated();
+    let unspec = RespType::ErrUnspec.raw();
+    assert_eq!(answer(&mut gpu, &map_blob(1, 0)), unspec);
+    assert_eq!(answer(&mut gpu, &unmap(1)), unspec);
+    drop(gpu);
+    assert_eq!(front_end.close().0, Some(0));
+}
