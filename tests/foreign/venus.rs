@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use virtio_loopback_gpu::backend::RENDER_SERVER;
 use virtio_loopback_gpu::driver::three_d::{create_3d, host_blob, in_context, map_blob};
 use virtio_loopback_gpu::driver::{Driver, GpuDriver, Submission};
 use virtio_loopback_gpu::gpu::wire::{
     CapsetId, Command, Format, ResourceRequest, RespType, map_cache,
 };
+use virtio_loopback_gpu::sandbox::Confinement;
 
 use super::front_end::{Display, FrontEnd};
 use super::region::{Manners, RegionServer};
@@ -19,6 +22,11 @@ const SIZE: u64 = 1 << 20;
 const OPTIONS: [&str; 3] = ["--render=virgl", "--host-visible=1M", "--venus"];
 
 /// Numbers of commands of the Venus protocol, and its flag that asks for a reply.
+const CREATE_INSTANCE: u32 = 0;
+const ENUMERATE_PHYSICAL_DEVICES: u32 = 2;
+const GET_PHYSICAL_DEVICE_PROPERTIES: u32 = 6;
+const CREATE_DEVICE: u32 = 11;
+const ALLOCATE_MEMORY: u32 = 21;
 const ENUMERATE_INSTANCE_VERSION: u32 = 137;
 const SET_REPLY_COMMAND_STREAM: u32 = 178;
 const EXECUTE_COMMAND_STREAMS: u32 = 180;
@@ -44,6 +52,109 @@ fn execute(id: u32, offset: u64, size: u64) -> Vec<u32> {
     // No reply positions, no dependencies, no flags.
     let rest = [0, 0, 0, 0, 0, 0];
     [&[EXECUTE_COMMAND_STREAMS, 0, 1, 1, 0][..], &stream, &rest].concat()
+}
+
+/// Values as the protocol has them: numbers of 32 bits, and of 64 bits those that are pointers (there
+/// or not), lengths of arrays, handles and sizes.
+#[derive(Default)]
+struct Encoder(Vec<u32>);
+
+impl Encoder {
+    fn command(number: u32) -> Self {
+        Self(vec![number, GENERATE_REPLY])
+    }
+
+    fn u32(mut self, values: &[u32]) -> Self {
+        self.0.extend(values);
+        self
+    }
+
+    fn u64(mut self, values: &[u64]) -> Self {
+        self.0.extend(words(values));
+        self
+    }
+}
+
+/// Handles, which are the client's to choose.
+const INSTANCE: u64 = 1;
+const PHYSICAL_DEVICE: u64 = 2;
+const DEVICE: u64 = 3;
+const MEMORY: u64 = 4;
+
+/// vkCreateInstance, for Vulkan 1.2.
+fn create_instance() -> Vec<u32> {
+    Encoder::command(CREATE_INSTANCE)
+        // pCreateInfo: sType, pNext, flags.
+        .u64(&[1])
+        .u32(&[1])
+        .u64(&[0])
+        .u32(&[0])
+        // pApplicationInfo: sType, pNext, name, version, engine, version, Vulkan's version.
+        .u64(&[1])
+        .u32(&[0])
+        .u64(&[0, 0])
+        .u32(&[0])
+        .u64(&[0])
+        .u32(&[0, 1 << 22 | 2 << 12])
+        // Layers and extensions.
+        .u32(&[0])
+        .u64(&[0])
+        .u32(&[0])
+        .u64(&[0])
+        // pAllocator, pInstance.
+        .u64(&[0, 1, INSTANCE])
+        .0
+}
+
+/// vkEnumeratePhysicalDevices: the first one.
+fn enumerate_physical_devices() -> Vec<u32> {
+    Encoder::command(ENUMERATE_PHYSICAL_DEVICES)
+        .u64(&[INSTANCE, 1])
+        .u32(&[1])
+        .u64(&[1, PHYSICAL_DEVICE])
+        .0
+}
+
+/// vkGetPhysicalDeviceProperties.
+fn get_physical_device_properties() -> Vec<u32> {
+    Encoder::command(GET_PHYSICAL_DEVICE_PROPERTIES).u64(&[PHYSICAL_DEVICE, 1]).0
+}
+
+/// vkCreateDevice, with a queue of the first family.
+fn create_device() -> Vec<u32> {
+    Encoder::command(CREATE_DEVICE)
+        // pCreateInfo: sType, pNext, flags.
+        .u64(&[PHYSICAL_DEVICE, 1])
+        .u32(&[3])
+        .u64(&[0])
+        .u32(&[0])
+        // One VkDeviceQueueCreateInfo: sType, pNext, flags, family, queues, priorities.
+        .u32(&[1])
+        .u64(&[1])
+        .u32(&[2])
+        .u64(&[0])
+        .u32(&[0, 0, 1])
+        .u64(&[1])
+        .u32(&[1.0_f32.to_bits()])
+        // Layers, extensions, features.
+        .u32(&[0])
+        .u64(&[0])
+        .u32(&[0])
+        .u64(&[0, 0])
+        // pAllocator, pDevice.
+        .u64(&[0, 1, DEVICE])
+        .0
+}
+
+/// vkAllocateMemory, of the first type.
+fn allocate_memory(bytes: u64) -> Vec<u32> {
+    Encoder::command(ALLOCATE_MEMORY)
+        .u64(&[DEVICE, 1])
+        .u32(&[5])
+        .u64(&[0, bytes])
+        .u32(&[0])
+        .u64(&[0, 1, MEMORY])
+        .0
 }
 
 struct Fixture {
@@ -154,6 +265,54 @@ fn the_renderer_and_the_driver_see_each_others_bytes() {
 }
 
 #[test]
+fn memory_of_a_vulkan_device_is_mapped() {
+    let mut fixture = Fixture::with_context();
+    fixture.blob(1, 2 * PAGE);
+    fixture.gpu.map_blob(1, 0).unwrap();
+    // What a command is answered with: its number, and a result unless it has none.
+    let mut reply_of = |commands: &[u32], result: Option<u32>| -> [u32; 128] {
+        fixture.window.region().write(0, &[0xaa; 2 * PAGE as usize]);
+        let then = [replies_to(1, PAGE, PAGE), version()].concat();
+        fixture.submit(&[&replies_to(1, 0, PAGE), commands, &then].concat());
+        // When that has come, the other is there.
+        fixture.assert_version_at(PAGE);
+        let bytes = fixture.window.region().read::<512>(0);
+        let (reply, _) = bytes.as_chunks::<4>();
+        let reply: Vec<_> = reply.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        assert_eq!(reply[0], commands[0], "{reply:#x?}");
+        if let Some(result) = result {
+            assert_eq!(reply[1], result, "{reply:#x?}");
+        }
+        reply.try_into().unwrap()
+    };
+    const SUCCESS: u32 = 0;
+    reply_of(&create_instance(), Some(SUCCESS));
+    let devices = reply_of(&enumerate_physical_devices(), Some(SUCCESS));
+    assert_eq!(devices[4], 1);
+    let properties = reply_of(&get_physical_device_properties(), None);
+    let name: Vec<u8> = properties[10..74].iter().flat_map(|word| word.to_le_bytes()).collect();
+    println!("{}", String::from_utf8_lossy(&name).trim_end_matches('\0'));
+    reply_of(&create_device(), Some(SUCCESS));
+    reply_of(&allocate_memory(4 * PAGE), Some(SUCCESS));
+    fixture.gpu.create_host_blob(1, 2, MEMORY, 4 * PAGE).unwrap();
+    let mapped = answer(&mut fixture.gpu, &map_blob(2, 8 * PAGE));
+    if !std::path::Path::new("/dev/udmabuf").exists() {
+        // lavapipe has no dma-bufs then, and what else it has only Vulkan can map.
+        assert_eq!(mapped, RespType::ErrUnspec.raw());
+        assert_eq!(fixture.mapped(), [(0, 2 * PAGE)]);
+        fixture.close();
+        return;
+    }
+    assert_eq!(mapped, RespType::OkMapInfo.raw());
+    assert_eq!(fixture.mapped(), [(0, 2 * PAGE), (8 * PAGE, 4 * PAGE)]);
+    fixture.window.region().write(11 * PAGE, &[0x77; 64]);
+    fixture.gpu.unmap_blob(2).unwrap();
+    fixture.gpu.map_blob(2, 32 * PAGE).unwrap();
+    assert_eq!(fixture.window.region().read::<64>(35 * PAGE), [0x77; 64]);
+    fixture.close();
+}
+
+#[test]
 fn capsets_have_venus_with_a_window_only() {
     let mut fixture = Fixture::new();
     let info = fixture.gpu.capset_info(2).unwrap();
@@ -224,6 +383,11 @@ fn bad_requests_are_refused_before_the_front_end_sees_them() {
     let short: [u8; 32] = zerocopy::IntoBytes::as_bytes(&short)[..32].try_into().unwrap();
     assert_eq!(answer(&mut fixture.gpu, &short), parameter);
     assert_eq!(fixture.requests(), requests);
+    // Without room for the answer the driver would not know.
+    fixture.gpu.control().submit(&map_blob(2, 0), Submission::plain()).unwrap();
+    fixture.gpu.control().kick().unwrap();
+    let completion = fixture.gpu.control().wait(TIMEOUT).unwrap().unwrap();
+    assert_eq!(completion.header.unwrap().type_.get(), unspec);
     assert_eq!(fixture.mapped(), [(4 * PAGE, 2 * PAGE)]);
     // And next to it there is room.
     fixture.gpu.map_blob(2, 6 * PAGE).unwrap();
@@ -376,4 +540,84 @@ fn blobs_that_are_mapped_count_as_files() {
     assert_eq!(answer(&mut gpu, &detach), RespType::OkNodata.raw());
     drop(gpu);
     assert_eq!(front_end.close().0, Some(0));
+}
+
+/// Processes that a process has started, and theirs.
+fn descendants(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let children = text.split_whitespace().map(|child| child.parse().unwrap());
+    children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn wait_for_the_end_of(pids: &[u32]) {
+    let deadline = Instant::now() + TIMEOUT;
+    while pids.iter().any(|pid| is_alive(*pid)) {
+        assert!(Instant::now() < deadline, "{pids:?} live");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn the_render_server_is_confined_and_ends_with_the_backend() {
+    let backend_gone = |kill: bool| {
+        let fixture = Fixture::with_context();
+        let backend = fixture.front_end.backend.0.id();
+        let own = Confinement::of(backend).unwrap();
+        let processes = descendants(backend);
+        // The server, and the process of the context.
+        assert_eq!(processes.len(), 2);
+        for pid in &processes {
+            let confinement = Confinement::of(*pid).unwrap();
+            assert_eq!(confinement, own);
+            assert!(confinement.no_new_privs && confinement.seccomp);
+            assert_eq!(confinement.capabilities, 0);
+            let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+            assert_eq!(program, std::path::Path::new(RENDER_SERVER));
+        }
+        if kill {
+            let Fixture { window, front_end, gpu, _display } = fixture;
+            let pid = Pid::from_raw(backend as i32).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            wait_for_the_end_of(&processes);
+            drop((gpu, front_end, window));
+        } else {
+            fixture.close();
+            wait_for_the_end_of(&processes);
+        }
+    };
+    backend_gone(false);
+    backend_gone(true);
+}
+
+#[test]
+fn when_the_render_server_dies_vulkan_does_and_nothing_else() {
+    let mut fixture = Fixture::with_context();
+    fixture.blob(1, PAGE);
+    fixture.gpu.map_blob(1, 0).unwrap();
+    fixture.window.region().write(0, &[0x11; 64]);
+    let processes = descendants(fixture.front_end.backend.0.id());
+    for pid in &processes {
+        kill_process(Pid::from_raw(*pid as i32).unwrap(), Signal::KILL).unwrap();
+    }
+    wait_for_the_end_of(&processes);
+    // Commands of Vulkan fail or do nothing, and fences signal.
+    let _ = answer(&mut fixture.gpu, &host_blob(1, 2, 0, PAGE));
+    fixture.gpu.submit_3d(1, &version(), Some(1)).unwrap();
+    fixture.gpu.control().kick().unwrap();
+    let completion = fixture.gpu.control().wait(TIMEOUT).unwrap().expect("the fence is lost");
+    assert_eq!(completion.fence, Some(1));
+    let other = fixture.gpu.create_context_of(CapsetId::Venus, 2, "late");
+    assert!(other.is_err());
+    // What is mapped stays, and OpenGL and 2D go on.
+    assert_eq!(fixture.window.region().read::<64>(0), [0x11; 64]);
+    fixture.gpu.unmap_blob(1).unwrap();
+    fixture.gpu.create_context(3, "gl").unwrap();
+    fixture.gpu.create_2d(9, Format::B8g8r8x8, 8, 8).unwrap();
+    fixture.gpu.destroy_context(1).unwrap();
+    fixture.close();
 }
