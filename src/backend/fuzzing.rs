@@ -63,7 +63,8 @@ impl Rings {
     /// A device whose queues run.
     pub fn new(limits: Limits) -> Self {
         let poll = Arc::new(Poll::new().unwrap());
-        let device = Device::new(limits, Renderer::TwoD, Signals::new().unwrap(), poll).unwrap();
+        let settings = Settings { limits, host_visible: 0 };
+        let device = Device::new(settings, Renderer::TwoD, Signals::new().unwrap(), poll).unwrap();
         let memory = rustix::fs::memfd_create("driver", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, MEMORY).unwrap();
         let mut rings = Self { device, memory: memory.into(), _eventfds: Vec::new() };

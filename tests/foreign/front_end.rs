@@ -45,6 +45,8 @@ impl BackendProcess {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut command = Command::new(program());
         command.args(["backend", "--fd", "0"]).args(options);
+        // In software, whatever GPUs there are.
+        command.env("VK_LOADER_DRIVERS_SELECT", "*lvp*");
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stderr(Stdio::piped());
         (Self(command.spawn().unwrap()), ours)
     }
