@@ -131,6 +131,9 @@ pub enum Rendering {
         /// Vulkan besides, by this server.
         vulkan: Option<RenderServer>,
     },
+    /// Vulkan and OpenGL ES by gfxstream.
+    #[cfg(feature = "gfxstream")]
+    Gfxstream,
 }
 
 /// Serves the front-end behind `stream` until it hangs up or `stop` becomes readable. With OpenGL only
@@ -144,6 +147,8 @@ pub fn serve(
     let dma_bufs = match &rendering {
         Rendering::TwoD => DmaBufs::Off,
         Rendering::Virgl { dma_bufs, .. } => *dma_bufs,
+        #[cfg(feature = "gfxstream")]
+        Rendering::Gfxstream => DmaBufs::Off,
     };
     let signals = Signals::new().map_err(EventLoopError::Io)?;
     let renderer = start_renderer(rendering, &signals)?;
@@ -154,8 +159,11 @@ fn start_renderer(
     rendering: Rendering,
     signals: &Arc<Signals>,
 ) -> Result<Renderer, gpu::StartError> {
-    let Rendering::Virgl { render_node, or_2d, vulkan, .. } = rendering else {
-        return Ok(Renderer::TwoD);
+    let (render_node, or_2d, vulkan) = match rendering {
+        Rendering::TwoD => return Ok(Renderer::TwoD),
+        Rendering::Virgl { render_node, or_2d, vulkan, .. } => (render_node, or_2d, vulkan),
+        #[cfg(feature = "gfxstream")]
+        Rendering::Gfxstream => return Renderer::start_gfxstream(&signals.handler()),
     };
     let server = vulkan.map(RenderServer::into_socket);
     match Renderer::start_virgl(render_node.as_deref(), server, &signals.handler()) {

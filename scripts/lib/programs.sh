@@ -44,7 +44,7 @@ cargo_in_tree() {
     toolchain=$(rustc --print sysroot)
     [[ $toolchain != /usr ]] || die "building in a Debian tree needs a Rust toolchain outside of /usr, such as rustup's"
     cargo fetch --locked --quiet
-    for variable in NO_TEST_SKIPPED RUST_LOG RUST_BACKTRACE; do
+    for variable in NO_TEST_SKIPPED RUST_LOG RUST_BACKTRACE GFXSTREAM_PATH; do
         [[ -z ${!variable-} ]] || kept+=("$variable=${!variable}")
     done
     in_tree "$BOX_CACHE/build" --bind /dev --bind "$toolchain" --bind "$home" --bind "$TOP" \

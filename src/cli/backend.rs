@@ -53,7 +53,7 @@ pub fn run(options: Options) -> Result<()> {
     if virgl {
         render.set(Render::Virgl);
     }
-    host_visible.check(render.render() != Render::TwoD)?;
+    host_visible.check(render.render())?;
     let confinement = sandbox.settings(render.needs());
     if socket.print_capabilities {
         return output::print(&format_args!("{}\n", backend::CAPABILITIES));

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use virtio_loopback_gpu::backend::{RENDER_SERVER, RenderServer};
 
+use super::render::Render;
 use super::sandbox::SandboxOptions;
 use super::usage::BadOption;
 
@@ -57,8 +58,12 @@ impl HostVisibleOptions {
     }
 
     /// Whether they say something.
-    pub fn check(&self, renders_3d: bool) -> Result<(), BadOption> {
-        if self.host_visible.is_some() && !renders_3d {
+    pub fn check(&self, render: Render) -> Result<(), BadOption> {
+        if self.venus && !render.is_virgl() {
+            let what = "--venus is virglrenderer's: add --render virgl or auto";
+            return Err(BadOption::new(what.to_owned(), None));
+        }
+        if self.host_visible.is_some() && render == Render::TwoD {
             let what = "--host-visible is for blobs of a renderer's: add --render virgl or auto";
             return Err(BadOption::new(what.to_owned(), None));
         }

@@ -62,6 +62,9 @@ pub enum Render {
     Virgl,
     /// OpenGL besides where it can be started, else 2d.
     Auto,
+    /// Vulkan and OpenGL ES by gfxstream besides, or fail; not tested.
+    #[cfg(feature = "gfxstream")]
+    Gfxstream,
 }
 
 impl fmt::Display for Render {
@@ -70,7 +73,16 @@ impl fmt::Display for Render {
             Self::TwoD => "2d",
             Self::Virgl => "virgl",
             Self::Auto => "auto",
+            #[cfg(feature = "gfxstream")]
+            Self::Gfxstream => "gfxstream",
         })
+    }
+}
+
+impl Render {
+    /// Whether virglrenderer may render.
+    pub fn is_virgl(self) -> bool {
+        matches!(self, Self::Virgl | Self::Auto)
     }
 }
 
@@ -96,6 +108,8 @@ impl RenderOptions {
             Render::TwoD => return Rendering::TwoD,
             Render::Virgl => false,
             Render::Auto => true,
+            #[cfg(feature = "gfxstream")]
+            Render::Gfxstream => return Rendering::Gfxstream,
         };
         Rendering::Virgl {
             render_node: self.render_node.clone().map(PathBuf::from),
@@ -110,6 +124,8 @@ impl RenderOptions {
         match self.rendering(None) {
             Rendering::TwoD => Needs::TwoD,
             Rendering::Virgl { render_node, .. } => Needs::OpenGl { render_node },
+            #[cfg(feature = "gfxstream")]
+            Rendering::Gfxstream => Needs::OpenGl { render_node: None },
         }
     }
 

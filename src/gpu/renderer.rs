@@ -41,6 +41,13 @@ impl Renderer {
         Ok(Self::Virgl(Box::new(ThreeD { engine, contexts: HashSet::new(), commands: Vec::new() })))
     }
 
+    /// Starts gfxstream. Once per process, and on the thread that uses it.
+    #[cfg(feature = "gfxstream")]
+    pub fn start_gfxstream(on_signal: &SignalHandler) -> Result<Self, StartError> {
+        let engine = Engine::start_gfxstream(on_signal)?;
+        Ok(Self::Virgl(Box::new(ThreeD { engine, contexts: HashSet::new(), commands: Vec::new() })))
+    }
+
     /// Mask of device feature bits.
     #[must_use]
     pub const fn features(&self) -> u64 {

@@ -8,6 +8,8 @@
 //! memory that resources point to stays mapped, and it is taken from virglrenderer before its list.
 
 mod export;
+#[cfg(feature = "gfxstream")]
+mod gfxstream;
 mod memory;
 
 use std::fmt;
@@ -64,13 +66,7 @@ impl Engine {
     ) -> std::result::Result<Self, StartError> {
         let paths = choose_gpu(render_node)?
             .map(|path| vec![RutabagaPath { path, path_type: RUTABAGA_PATH_TYPE_GPU }]);
-        let on_signal = Arc::clone(on_signal);
-        let last_fence = Arc::new(AtomicU64::new(0));
-        let last = Arc::clone(&last_fence);
-        let handler = RutabagaHandler::new(move |fence: RutabagaFence| {
-            let work = whole_number(fence.fence_id, last.load(Ordering::Acquire));
-            on_signal(Signal { timeline: timeline_of(&fence), work });
-        });
+        let (handler, last_fence) = fence_handler(on_signal);
         let vulkan = server.is_some();
         let mask = 1 << RUTABAGA_CAPSET_VIRGL
             | 1 << RUTABAGA_CAPSET_VIRGL2
@@ -85,13 +81,7 @@ impl Engine {
             .set_server_descriptor(server.map(Into::into))
             .build()
             .map_err(|error| StartError::Engine(error.into()))?;
-        let count = rutabaga.get_num_capsets();
-        let capsets: Vec<_> = (0..count)
-            .filter_map(|index| rutabaga.get_capset_info(index).ok())
-            .map(|(id, max_version, max_size)| Capset { id, max_version, max_size })
-            // It names what it was asked for, be it there or not.
-            .filter(|capset| capset.max_size > 0)
-            .collect();
+        let capsets = capsets_of(&rutabaga);
         // Without OpenGL it has gone back to its own 2D, silently.
         if !capsets.iter().any(|capset| capset.id == CapsetId::Virgl2.raw()) {
             return Err(StartError::OpenGl { render_node: render_node.map(Path::to_owned) });
@@ -271,6 +261,27 @@ impl Engine {
         self.rutabaga.create_fence(fence)?;
         Ok(number)
     }
+}
+
+/// What tells of fences that signal, and the number of the last one that was made.
+fn fence_handler(on_signal: &SignalHandler) -> (RutabagaHandler<RutabagaFence>, Arc<AtomicU64>) {
+    let on_signal = Arc::clone(on_signal);
+    let last_fence = Arc::new(AtomicU64::new(0));
+    let last = Arc::clone(&last_fence);
+    let handler = RutabagaHandler::new(move |fence: RutabagaFence| {
+        let work = whole_number(fence.fence_id, last.load(Ordering::Acquire));
+        on_signal(Signal { timeline: timeline_of(&fence), work });
+    });
+    (handler, last_fence)
+}
+
+fn capsets_of(rutabaga: &Rutabaga) -> Vec<Capset> {
+    (0..rutabaga.get_num_capsets())
+        .filter_map(|index| rutabaga.get_capset_info(index).ok())
+        .map(|(id, max_version, max_size)| Capset { id, max_version, max_size })
+        // It names what it was asked for, be it there or not.
+        .filter(|capset| capset.max_size > 0)
+        .collect()
 }
 
 /// The GPU that was asked for; or `None`: virglrenderer chooses, and renders in software if there is none.
