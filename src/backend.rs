@@ -25,6 +25,7 @@ mod poll;
 mod render_server;
 mod shared_memory;
 mod vring;
+mod watch;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -43,6 +44,7 @@ pub use display::DmaBufs;
 pub use event_loop::EventLoopError;
 use fences::Signals;
 pub use render_server::{RENDER_SERVER, RenderServer, RenderServerError};
+pub use watch::Watch;
 
 /// Where the front-end is.
 #[derive(Debug)]
@@ -107,12 +109,14 @@ pub fn connect(socket: Socket, stop: &OwnedFd) -> Result<Option<UnixStream>, Bac
 }
 
 /// What the device is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Settings {
     /// What its driver may make it hold.
     pub limits: gpu::Limits,
     /// Bytes of the window for host-visible blobs that the front-end is asked for; 0 for none.
     pub host_visible: u64,
+    /// Who ends what a command waits for in vain. There once Vulkan is.
+    pub watch: Option<Watch>,
 }
 
 /// What renders.
@@ -151,27 +155,33 @@ pub fn serve(
         Rendering::Gfxstream => DmaBufs::Off,
     };
     let signals = Signals::new().map_err(EventLoopError::Io)?;
-    let renderer = start_renderer(rendering, &signals)?;
+    let (renderer, lifeline) = start_renderer(rendering, &signals)?;
+    // Its thread is confined as all are.
+    let watch = lifeline.map(Watch::start).transpose().map_err(EventLoopError::Io)?;
+    let settings = Settings { watch, ..settings };
     Ok(event_loop::serve(stream, renderer, signals, dma_bufs, settings, stop)?)
 }
 
+/// The renderer, and what ends the processes that it waits for.
 fn start_renderer(
     rendering: Rendering,
     signals: &Arc<Signals>,
-) -> Result<Renderer, gpu::StartError> {
+) -> Result<(Renderer, Option<OwnedFd>), gpu::StartError> {
+    let none = |renderer| (renderer, None);
     let (render_node, or_2d, vulkan) = match rendering {
-        Rendering::TwoD => return Ok(Renderer::TwoD),
+        Rendering::TwoD => return Ok(none(Renderer::TwoD)),
         Rendering::Virgl { render_node, or_2d, vulkan, .. } => (render_node, or_2d, vulkan),
         #[cfg(feature = "gfxstream")]
-        Rendering::Gfxstream => return Renderer::start_gfxstream(&signals.handler()),
+        Rendering::Gfxstream => return Renderer::start_gfxstream(&signals.handler()).map(none),
     };
-    let server = vulkan.map(RenderServer::into_socket);
+    let vulkan = vulkan.map(|RenderServer { socket, lifeline }| (socket, lifeline));
+    let (server, lifeline) = vulkan.unzip();
     match Renderer::start_virgl(render_node.as_deref(), server, &signals.handler()) {
         Err(error) if or_2d => {
             log::warn!("2D only: {}", one_line(&error));
-            Ok(Renderer::TwoD)
+            Ok(none(Renderer::TwoD))
         }
-        other => other,
+        other => other.map(|renderer| (renderer, lifeline)),
     }
 }
 

@@ -77,11 +77,11 @@ pub enum Needs {
         /// The only GPU it may use; `None`: whichever there is.
         render_node: Option<PathBuf>,
     },
-    /// Become a program that uses Vulkan as OpenGL is used, in processes of its own.
+    /// Start a program that uses Vulkan as OpenGL is used, in processes of its own.
     RenderServer {
         /// As above.
         render_node: Option<PathBuf>,
-        /// The only program that it may become.
+        /// The only program that it may start.
         program: PathBuf,
     },
 }

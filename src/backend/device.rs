@@ -33,6 +33,7 @@ use super::memory::Memory;
 use super::poll::{Poll, Source, Trigger};
 use super::shared_memory::{Region, SharedMemory};
 use super::vring::{BATCH, Vring};
+use super::watch::Watch;
 use crate::features::Features;
 use crate::gpu::{self, Gpu, MemoryKeeper, Renderer, Timeline, wire};
 use left::Left;
@@ -60,6 +61,7 @@ const TURN: Duration = Duration::from_millis(20);
 pub struct Device {
     gpu: Gpu,
     shared_memory: SharedMemory,
+    watch: Option<Watch>,
     /// What the GPU has done.
     signals: Arc<Signals>,
     display: DisplayClient,
@@ -83,12 +85,13 @@ impl Device {
         signals: Arc<Signals>,
         poll: Arc<Poll>,
     ) -> Result<Self, virtio_queue::Error> {
-        let Settings { limits, host_visible } = settings;
+        let Settings { limits, host_visible, watch } = settings;
         let gpu = Gpu::new(limits.clone(), renderer);
         let size = if gpu.has_host_blobs() { host_visible } else { 0 };
         Ok(Self {
             gpu,
             shared_memory: SharedMemory::new(size),
+            watch,
             signals,
             display: DisplayClient::new(Arc::clone(&poll)),
             memory: Arc::default(),
@@ -186,11 +189,11 @@ impl Device {
             let head = chain.head_index();
             let again = vring.repeated > 0;
             vring.repeated = vring.repeated.saturating_sub(1);
-            let completion = match (index, again) {
+            let completion = watched(self.watch.as_ref(), || match (index, again) {
                 (wire::CONTROL_QUEUE, false) => self.gpu.control(chain, &mut self.display),
                 (wire::CONTROL_QUEUE, true) => self.gpu.control_again(chain, &mut self.display),
                 _ => self.gpu.cursor(chain, &mut self.display),
-            };
+            });
             let updates = self.display.take_updates();
             if index == wire::CONTROL_QUEUE && self.held.waits(updates, &completion) {
                 if !self.held.awaits_display() {
@@ -323,6 +326,14 @@ impl Device {
     }
 }
 
+/// Executes something that may wait for processes of Vulkan.
+fn watched<T>(watch: Option<&Watch>, execute: impl FnOnce() -> T) -> T {
+    match watch {
+        Some(watch) => watch.over(execute),
+        None => execute(),
+    }
+}
+
 /// A clock that costs next to nothing to read and ticks every few milliseconds.
 fn coarse_now() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
@@ -364,7 +375,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         }
         // Their ring is gone.
         drop(self.held.release());
-        self.gpu.reset(&mut self.display);
+        watched(self.watch.as_ref(), || self.gpu.reset(&mut self.display));
         self.display.release_files();
         Ok(())
     }

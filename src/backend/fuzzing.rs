@@ -63,7 +63,7 @@ impl Rings {
     /// A device whose queues run.
     pub fn new(limits: Limits) -> Self {
         let poll = Arc::new(Poll::new().unwrap());
-        let settings = Settings { limits, host_visible: 0 };
+        let settings = Settings { limits, ..Settings::default() };
         let device = Device::new(settings, Renderer::TwoD, Signals::new().unwrap(), poll).unwrap();
         let memory = rustix::fs::memfd_create("driver", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, MEMORY).unwrap();
@@ -156,7 +156,7 @@ impl EventLoop {
     /// A loop that serves the front-end behind `stream`.
     pub fn new(stream: UnixStream, limits: Limits) -> Self {
         let stop: OwnedFd = eventfd().into();
-        let settings = Settings { limits, host_visible: 0 };
+        let settings = Settings { limits, ..Settings::default() };
         let server =
             Server::new(stream, Renderer::TwoD, Signals::new().unwrap(), settings, &stop).unwrap();
         Self { server, ready: Vec::with_capacity(8), _stop: stop }

@@ -72,6 +72,10 @@ pub fn run(options: Options) -> Result<()> {
     let vulkan = host_visible.start_server(render.node(), &sandbox)?;
     // All that is needed of the system is here, and nothing of the front-end has been read.
     enter(&confinement)?;
-    let settings = Settings { limits: limits.limits().gpu, host_visible: host_visible.size() };
+    let settings = Settings {
+        limits: limits.limits().gpu,
+        host_visible: host_visible.size(),
+        ..Settings::default()
+    };
     Ok(backend::serve(stream, render.rendering(vulkan), settings, &stop)?)
 }

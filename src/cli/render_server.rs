@@ -1,4 +1,4 @@
-//! `render-server`: confines itself and becomes virglrenderer's render server. Started by `backend
+//! `render-server`: confines itself and starts virglrenderer's render server. Started by `backend
 //! --venus`, never by hand.
 
 use std::path::PathBuf;
@@ -22,15 +22,14 @@ pub struct Options {
     sandbox: SandboxOptions,
 }
 
-/// Becomes the server.
+/// Starts the server, and ends it.
 pub fn run(options: Options) -> Result<()> {
     let Options { program, render_node, sandbox } = options;
-    RenderServer::end_with_backend()?;
     let needs = Needs::RenderServer { render_node, program: program.clone() };
     let sandbox = sandbox.settings(needs);
     if sandbox.mode != Mode::Off {
         close_inherited(&[]).context("cannot close inherited descriptors")?;
     }
     enter(&sandbox)?;
-    Err(RenderServer::become_server(&program).into())
+    Ok(RenderServer::supervise(&program)?)
 }

@@ -582,15 +582,18 @@ fn the_render_server_is_confined_and_ends_with_the_backend() {
         let backend = fixture.front_end.backend.0.id();
         let own = Confinement::of(backend).unwrap();
         let processes = descendants(backend);
-        // The server, and the process of the context.
-        assert_eq!(processes.len(), 2);
+        // Who started the server, the server, and the process of the context.
+        assert_eq!(processes.len(), 3);
+        let own_program = std::fs::read_link(format!("/proc/{backend}/exe")).unwrap();
         for pid in &processes {
             let confinement = Confinement::of(*pid).unwrap();
             assert_eq!(confinement, own);
             assert!(confinement.no_new_privs && confinement.seccomp);
             assert_eq!(confinement.capabilities, 0);
             let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-            assert_eq!(program, Path::new(RENDER_SERVER));
+            let wanted =
+                if *pid == processes[0] { &*own_program } else { Path::new(RENDER_SERVER) };
+            assert_eq!(program, wanted);
         }
         if kill {
             let Fixture { window, front_end, gpu, _display } = fixture;
@@ -632,5 +635,30 @@ fn when_the_render_server_dies_vulkan_does_and_nothing_else() {
     fixture.gpu.create_context(3, "gl").unwrap();
     fixture.gpu.create_2d(9, Format::B8g8r8x8, 8, 8).unwrap();
     fixture.gpu.destroy_context(1).unwrap();
+    fixture.close();
+}
+
+#[test]
+fn a_context_that_hangs_does_not_take_the_device_with_it() {
+    let mut fixture = Fixture::with_context();
+    let processes = descendants(fixture.front_end.backend.0.id());
+    let context = Pid::from_raw(*processes.last().unwrap() as i32).unwrap();
+    kill_process(context, Signal::STOP).unwrap();
+    // Its commands are only sent to it; for a blob's memory the device waits.
+    fixture.submit(&version());
+    fixture.gpu.set_timeout(Duration::from_secs(20));
+    let start = Instant::now();
+    fixture.gpu.control().submit(&host_blob(1, 1, 0, PAGE), Submission::plain()).unwrap();
+    fixture.gpu.control().kick().unwrap();
+    assert!(fixture.gpu.control().wait(Duration::from_secs(2)).unwrap().is_none());
+    let completion = fixture.gpu.control().wait(Duration::from_secs(20)).unwrap();
+    let response = completion.expect("the device hangs").header.unwrap().type_.get();
+    assert_eq!(response, RespType::ErrUnspec.raw());
+    assert!(start.elapsed() >= Duration::from_secs(8), "{:?}", start.elapsed());
+    wait_for_the_end_of(&processes);
+    // All of Vulkan has ended, and nothing else.
+    assert!(fixture.gpu.create_context_of(CapsetId::Venus, 2, "late").is_err());
+    fixture.gpu.create_context(3, "gl").unwrap();
+    fixture.gpu.create_2d(9, Format::B8g8r8x8, 8, 8).unwrap();
     fixture.close();
 }
