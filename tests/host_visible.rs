@@ -15,7 +15,7 @@ mod region;
 mod venus;
 
 use common::TIMEOUT;
-use front_end::{Display, FrontEnd};
+use front_end::{BackendProcess, Display, FrontEnd};
 use virtio_loopback_gpu::driver::three_d::map_blob;
 use virtio_loopback_gpu::driver::{GpuDriver, Submission, header};
 use virtio_loopback_gpu::gpu::wire::{Command, ResourceRequest, RespType};
@@ -45,4 +45,31 @@ fn without_a_window_there_is_nothing_to_map_to() {
     assert_eq!(answer(&mut gpu, &unmap(1)), unspec);
     drop(gpu);
     assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn options_that_make_no_sense_are_told_of() {
+    for (options, code, words) in [
+        (&["--venus"][..], 2, "--host-visible"),
+        (&["--host-visible=3M", "--render=virgl"], 2, "a power of two from 1M to 64G"),
+        (&["--host-visible=1M"], 2, "--host-visible is for blobs of a renderer's"),
+        (&["--host-visible=1M", "--venus"], 2, "--venus is virglrenderer's"),
+        (
+            &[
+                "--host-visible=1M",
+                "--venus",
+                "--render=virgl",
+                "--sandbox=off",
+                "--render-server=/nonexistent",
+            ],
+            1,
+            "no render server of virglrenderer at /nonexistent: install it",
+        ),
+    ] {
+        let (backend, stream) = BackendProcess::start_with(options);
+        let (ended, text) = backend.end();
+        drop(stream);
+        assert_eq!(ended, Some(code), "{options:?}: {text}");
+        assert!(text.contains(words), "{options:?}: {text}");
+    }
 }
