@@ -13,6 +13,8 @@ ROOTFS_PACKAGES=(
     drm-info kmscube libdrm-tests seatd weston
     # GL in software and by virgl, what renders that, and programs that draw with it
     glmark2-es2-drm libegl1 libgbm1 libgl1-mesa-dri libgles2 libvirglrenderer1 mesa-utils
+    # Vulkan in software, and what it is rendered in
+    mesa-vulkan-drivers virgl-server
     # where the adapter's window is shown, and its screenshots
     imagemagick libsdl2-2.0-0 x11-apps x11-utils xauth xvfb
     # to build small test programs

@@ -56,7 +56,7 @@ virgl_tests() {
 # box_test_programs — tests in Rust that run in the box, too, in the directory of its programs.
 box_test_programs() {
     local name path
-    for name in texture_scanouts; do
+    for name in texture_scanouts host_visible; do
         path=$(scripts/box cargo test --no-run --test "$name" --message-format=json 2>"$TEST_DIR/$name-build.log" |
             python3 -c 'import json, sys
 print(*(path for line in sys.stdin if line[0] == "{" and (path := json.loads(line).get("executable")) and sys.argv[1] in path))' "$name")
