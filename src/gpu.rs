@@ -31,6 +31,7 @@
 //!   length by nothing. The command was executed. A broken chain is not.
 //! - SET_SCANOUT shows resources of any size from 1 × 1; QEMU wants 16 × 16. A scanout needs no
 //!   backing if the resource is classic.
+//! - Blobs are mapped at whole pages, once each; what is mapped already or not mapped is ERR_UNSPEC.
 //! - The cursor queue gets responses where a chain has room for one. Linux' has none.
 //!
 //! # Pacing

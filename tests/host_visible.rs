@@ -14,11 +14,15 @@ mod region;
 #[path = "foreign/venus.rs"]
 mod venus;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
 use common::TIMEOUT;
 use front_end::{BackendProcess, Display, FrontEnd};
 use virtio_loopback_gpu::driver::three_d::map_blob;
 use virtio_loopback_gpu::driver::{GpuDriver, Submission, header};
-use virtio_loopback_gpu::gpu::wire::{Command, ResourceRequest, RespType};
+use virtio_loopback_gpu::gpu::wire::{self, ResourceRequest, RespType};
 use zerocopy::{Immutable, IntoBytes};
 
 /// What a command is answered with.
@@ -31,7 +35,7 @@ fn answer<R: IntoBytes + Immutable>(gpu: &mut GpuDriver, request: &R) -> u32 {
 }
 
 fn unmap(id: u32) -> ResourceRequest {
-    let hdr = header(Command::ResourceUnmapBlob);
+    let hdr = header(wire::Command::ResourceUnmapBlob);
     ResourceRequest { hdr, resource_id: id.into(), padding: 0.into() }
 }
 
@@ -72,4 +76,26 @@ fn options_that_make_no_sense_are_told_of() {
         assert_eq!(ended, Some(code), "{options:?}: {text}");
         assert!(text.contains(words), "{options:?}: {text}");
     }
+}
+
+/// A render server that is a script, for which a shell has to be executed, too: how it ends.
+fn start_script(sandbox: &str) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let script = directory.path().join("server");
+    std::fs::write(&script, "#!/bin/sh\nexit 0\n").unwrap();
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(common::program());
+    command.args(["render-server", sandbox, "--"]).arg(&script).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_render_server_can_execute_nothing_else() {
+    let (code, text) = start_script("--sandbox=strict");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("the render server cannot be started: Permission denied"), "{text}");
+    let (code, text) = start_script("--sandbox=off");
+    assert_eq!(code, Some(0), "{text}");
 }
