@@ -8,11 +8,12 @@ use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use virtio_loopback_gpu::backend::RENDER_SERVER;
 use virtio_loopback_gpu::driver::three_d::{create_3d, host_blob, in_context, map_blob};
-use virtio_loopback_gpu::driver::{Driver, GpuDriver, Submission};
+use virtio_loopback_gpu::driver::{Driver, GpuDriver, Payload, Submission};
 use virtio_loopback_gpu::gpu::wire::{
-    CapsetId, Command, Format, ResourceRequest, RespType, map_cache,
+    CapsetId, CmdSubmit, Command, Format, ResourceRequest, RespType, flag, map_cache,
 };
 use virtio_loopback_gpu::sandbox::Confinement;
+use zerocopy::IntoBytes;
 
 use super::front_end::{Display, FrontEnd};
 use super::region::{Manners, RegionServer};
@@ -666,5 +667,35 @@ fn a_context_that_hangs_does_not_take_the_device_with_it() {
     assert!(fixture.gpu.create_context_of(CapsetId::Venus, 2, "late").is_err());
     fixture.gpu.create_context(3, "gl").unwrap();
     fixture.gpu.create_2d(9, Format::B8g8r8x8, 8, 8).unwrap();
+    fixture.close();
+}
+
+#[test]
+fn fences_of_a_contexts_ring_signal() {
+    let mut fixture = Fixture::with_context();
+    let commands = version();
+    let size = commands.len() as u32 * 4;
+    for fence in 1..=4_u64 {
+        let memory = fixture.gpu.driver().memory().allocate(u64::from(size)).unwrap();
+        memory.write(0, commands.as_bytes()).unwrap();
+        let mut hdr = in_context(Command::Submit3d, 1);
+        // The first ring is the processor's.
+        hdr.flags.set(flag::FENCE | flag::INFO_RING_IDX);
+        hdr.fence_id.set(fence);
+        let request = CmdSubmit { hdr, size: size.into(), padding: 0.into() };
+        let payload = Some(Payload::Request(memory, size));
+        fixture
+            .gpu
+            .control()
+            .submit(&request, Submission { payload, ..Submission::plain() })
+            .unwrap();
+    }
+    fixture.gpu.control().kick().unwrap();
+    for fence in 1..=4 {
+        let completion = fixture.gpu.control().wait(TIMEOUT).unwrap().expect("a fence is lost");
+        let header = completion.header.unwrap();
+        assert_eq!((header.type_.get(), header.fence_id.get()), (RespType::OkNodata.raw(), fence));
+        assert_eq!(header.flags.get() & flag::FENCE, flag::FENCE);
+    }
     fixture.close();
 }
