@@ -73,7 +73,7 @@ node=/dev/dri/renderD128
 chmod 666 "$node"
 first=$device
 start_device second --render virgl --scanout 640x480
-no_render_node() { ! ls -l "/proc/$1/fd" | grep -q renderD; }
+no_render_node() { [[ -z $(find "/proc/$1/fd" -lname "*renderD*") ]]; }
 for backend in $(pgrep -f 'virtio-loopback-gpu backend'); do
     no_render_node "$backend" || fail "a backend renders with a card of ours: $(ls -l "/proc/$backend/fd")"
 done
