@@ -185,6 +185,13 @@ impl Gpu {
         self.memory = Some(memory);
     }
 
+    /// Lets the renderer do what only its own thread can: fences may wait for it.
+    pub fn poll_renderer(&mut self) {
+        if let Some(three_d) = self.renderer.three_d() {
+            three_d.engine.poll();
+        }
+    }
+
     /// Mask of the device feature bits offered. Transport features are the caller's.
     pub fn features(&self) -> u64 {
         self.renderer.features()

@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "not all of it is used here")]
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::three_d::{ALL, assert_is, device, drawing_to, restarting_device, texture};
 use common::{Device, TIMEOUT, program};
@@ -209,6 +209,49 @@ fn fences_come_in_order_and_none_is_lost() {
         fences.extend(completion.fence);
     }
     assert_eq!(fences, (1..=200).collect::<Vec<u64>>());
+    device.stop().unwrap();
+}
+
+#[test]
+fn fences_behind_queries_do_not_wait() {
+    /// Commands and an object of `virgl_protocol.h`.
+    const CREATE: u8 = 1;
+    const BEGIN_QUERY: u8 = 19;
+    const END_QUERY: u8 = 20;
+    const GET_QUERY_RESULT: u8 = 21;
+    const QUERY: u8 = 9;
+    /// The resource of the result is a custom one: memory.
+    const BIND_CUSTOM: u32 = 1 << 17;
+    let (device, mut gpu) = device(&["64x48"]);
+    let texture = texture(&mut gpu, 1024, 1024);
+    let id = 100;
+    let mut request = create_3d(id, Format::R8g8b8a8, 64, 1);
+    // A buffer of bytes.
+    (request.target, request.format, request.flags) = (0.into(), 64.into(), 0.into());
+    request.bind.set(BIND_CUSTOM);
+    gpu.create_3d(&request).unwrap();
+    let mut commands = drawing_to(&mut gpu, 1, &texture);
+    gpu.attach_to_context(1, id).unwrap();
+    for handle in 10..20 {
+        // An occlusion query.
+        commands.command(CREATE, QUERY, &[handle, 0, 0, id]);
+    }
+    gpu.submit_3d(1, commands.words(), Some(1)).unwrap();
+    gpu.finish().unwrap();
+    let start = Instant::now();
+    let mut frame = VirglCommands::new();
+    for handle in 10..20 {
+        frame.command(BEGIN_QUERY, 0, &[handle]);
+        frame.clear([1.0, 0.5, 0.0, 1.0]);
+        frame.command(END_QUERY, 0, &[handle]);
+        frame.command(GET_QUERY_RESULT, 0, &[handle, 0]);
+    }
+    for fence in 2..12 {
+        gpu.submit_3d(1, frame.words(), Some(fence)).unwrap();
+        gpu.finish().unwrap();
+    }
+    // virglrenderer waits 5 s for somebody to poll it.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     device.stop().unwrap();
 }
 
@@ -579,9 +622,9 @@ fn a_backend_that_somebody_else_has_started_renders_too() {
         .env("HOME", directory.path())
         .spawn()
         .unwrap();
-    let deadline = std::time::Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + TIMEOUT;
     while !socket.exists() {
-        assert!(std::time::Instant::now() < deadline, "it does not listen");
+        assert!(Instant::now() < deadline, "it does not listen");
         std::thread::sleep(Duration::from_millis(5));
     }
     let mut device = Device::with_backend(&["64x48"], BackendChoice::Socket(socket));

@@ -245,6 +245,11 @@ impl Device {
         self.recover_display();
     }
 
+    /// Lets the renderer do what only this thread can.
+    pub fn poll_renderer(&mut self) {
+        self.gpu.poll_renderer();
+    }
+
     /// Returns the chains whose fence the GPU has reached.
     pub fn collect_signals(&mut self) {
         let mut done = Vec::new();

@@ -53,6 +53,8 @@ pub(super) struct Server {
     device: Arc<Mutex<Device>>,
     connection: Connection,
     poll: Arc<Poll>,
+    /// What the renderer reports at.
+    _renderer: Option<OwnedFd>,
     /// Queues that had more than one turn's worth.
     busy: [bool; wire::QUEUE_COUNT],
 }
@@ -68,6 +70,10 @@ impl Server {
     ) -> Result<Self, EventLoopError> {
         let poll = Arc::new(Poll::new()?);
         poll.add(signals.as_fd(), Source::Fences, Trigger::Edge)?;
+        let wakes = renderer.poll_descriptor();
+        if let Some(fd) = &wakes {
+            poll.add(fd.as_fd(), Source::Renderer, Trigger::Level)?;
+        }
         let device = Device::new(settings, renderer, signals, Arc::clone(&poll));
         let device = device.map_err(EventLoopError::Queues)?;
         // The loop's thread is the only one, but the `vhost` crate wants these.
@@ -79,7 +85,8 @@ impl Server {
         let connection = Connection::new(stream, Arc::clone(&device))?;
         poll.add(stop.as_fd(), Source::Stop, Trigger::Level)?;
         poll.add(connection.as_fd(), Source::FrontEnd, Trigger::Level)?;
-        Ok(Self { device, connection, poll, busy: [false; wire::QUEUE_COUNT] })
+        let busy = [false; wire::QUEUE_COUNT];
+        Ok(Self { device, connection, poll, _renderer: wakes, busy })
     }
 
     fn run(&mut self) -> Result<(), EventLoopError> {
@@ -117,6 +124,7 @@ impl Server {
                     // A queue whose entries all waited may go on.
                     self.mark_busy(wire::CONTROL_QUEUE);
                 }
+                Source::Renderer => self.device().poll_renderer(),
                 Source::Queue(index) => self.mark_busy(index),
             }
         }

@@ -20,6 +20,8 @@ pub enum Source {
     Display,
     /// The eventfd of the renderer's signals.
     Fences,
+    /// The renderer, which wants to be polled.
+    Renderer,
     /// The kick eventfd of a queue.
     Queue(u16),
 }
@@ -31,6 +33,7 @@ impl Source {
             Self::FrontEnd => 1,
             Self::Display => 2,
             Self::Fences => 3,
+            Self::Renderer => 4,
             Self::Queue(index) => 16 + index as u64,
         }
     }
@@ -43,6 +46,7 @@ impl Source {
             1 => Self::FrontEnd,
             2 => Self::Display,
             3 => Self::Fences,
+            4 => Self::Renderer,
             queue => Self::Queue(u16::try_from(queue.saturating_sub(16)).unwrap_or(u16::MAX)),
         }
     }

@@ -58,6 +58,15 @@ impl Renderer {
         }
     }
 
+    /// Readable when the renderer wants [`Gpu::poll_renderer`](super::Gpu::poll_renderer) to be called.
+    #[must_use]
+    pub fn poll_descriptor(&self) -> Option<OwnedFd> {
+        match self {
+            Self::TwoD => None,
+            Self::Virgl(three_d) => three_d.engine.poll_descriptor(),
+        }
+    }
+
     /// Capsets there are.
     pub(super) fn capsets(&self) -> &[Capset] {
         match self {

@@ -29,6 +29,14 @@ impl Engine {
         Err(StartError::NotBuilt)
     }
 
+    pub(in super::super) fn poll_descriptor(&self) -> Option<OwnedFd> {
+        match *self {}
+    }
+
+    pub(in super::super) fn poll(&mut self) {
+        match *self {}
+    }
+
     pub(in super::super) fn capsets(&self) -> &[Capset] {
         match *self {}
     }

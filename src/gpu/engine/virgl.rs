@@ -92,6 +92,17 @@ impl Engine {
         Ok(Self { rutabaga, capsets, last_fence })
     }
 
+    /// Readable when [`Self::poll`] is due.
+    pub(in super::super) fn poll_descriptor(&self) -> Option<OwnedFd> {
+        self.rutabaga.poll_descriptor()?.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Looks at the results of queries, which only the thread of the contexts can: until then the
+    /// fences after them do not signal.
+    pub(in super::super) fn poll(&mut self) {
+        self.rutabaga.event_poll();
+    }
+
     pub(in super::super) fn capsets(&self) -> &[Capset] {
         &self.capsets
     }
