@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use virtio_loopback_gpu::adapter::BackendChoice;
 use virtio_loopback_gpu::driver::three_d::{VirglCommands, create_3d, in_context, transfer_3d};
 use virtio_loopback_gpu::driver::{
-    BufferKind, BufferSpec, GpuDriver, Submission, transfer_to_host_2d,
+    Buffer, BufferKind, BufferSpec, GpuDriver, Submission, transfer_to_host_2d,
 };
 use virtio_loopback_gpu::gpu::wire::{
     CapsetId, CmdSubmit, Command, CtxCreate, Format, ResourceCreate3d, ResourceRequest, RespType,
@@ -654,4 +654,41 @@ fn what_is_no_render_node_is_told_of() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.contains(&format!("{node} is no render node")), "{stderr}");
     }
+}
+
+#[test]
+fn contexts_that_take_turns_read_what_they_drew() {
+    let (device, mut gpu) = device(&["64x48"]);
+    let contexts = [1, 2, 3];
+    let textures = contexts.map(|context| {
+        let texture = texture(&mut gpu, 256, 192);
+        let commands = drawing_to(&mut gpu, context, &texture);
+        gpu.submit_3d(context, commands.words(), None).unwrap();
+        texture
+    });
+    let read = |texture: &Buffer, context: u32| {
+        let request = transfer_3d(Command::TransferFromHost3d, texture, texture.rect());
+        TransferHost3d { hdr: in_context(Command::TransferFromHost3d, context), ..request }
+    };
+    for round in 0..100_u32 {
+        for (context, texture) in contexts.iter().zip(&textures) {
+            let mut commands = VirglCommands::new();
+            let level = (round * 7 + context * 50) % 256;
+            commands.clear([level as f32 / 255.0, 0.0, 1.0, 1.0]);
+            gpu.submit_3d(*context, commands.words(), None).unwrap();
+            texture.fill(texture.rect(), 0).unwrap();
+        }
+        for (context, texture) in contexts.iter().zip(&textures) {
+            gpu.control().submit(&read(texture, *context), Submission::plain()).unwrap();
+        }
+        gpu.finish().unwrap();
+        for (context, texture) in contexts.iter().zip(&textures) {
+            let level = (round * 7 + context * 50) % 256;
+            for (x, y) in [(0, 0), (255, 191), (128, 96), (3, 190), (250, 7)] {
+                let pixel = texture.pixel(x, y).unwrap() & 0x00ff_ffff;
+                assert_eq!(pixel, level << 16 | 0xff, "round {round}, context {context}, {x}, {y}");
+            }
+        }
+    }
+    device.stop().unwrap();
 }
