@@ -692,3 +692,33 @@ fn contexts_that_take_turns_read_what_they_drew() {
     }
     device.stop().unwrap();
 }
+
+#[test]
+fn a_context_draws_on_when_others_come_and_go() {
+    let (device, mut gpu) = device(&["64x48"]);
+    let texture = texture(&mut gpu, 64, 48);
+    let commands = drawing_to(&mut gpu, 1, &texture);
+    gpu.submit_3d(1, commands.words(), None).unwrap();
+    gpu.show_buffer(0, &texture).unwrap();
+    let clear = |gpu: &mut GpuDriver, level: u8| {
+        let mut clear = VirglCommands::new();
+        clear.clear([f32::from(level) / 255.0, 0.0, 1.0, 1.0]);
+        gpu.submit_3d(1, clear.words(), Some(u64::from(level))).unwrap();
+    };
+    let others: [fn(&mut GpuDriver); 4] = [
+        |gpu| gpu.create_context(2, "other").unwrap(),
+        |gpu| gpu.create_context(3, "another").unwrap(),
+        |gpu| gpu.destroy_context(2).unwrap(),
+        |gpu| gpu.destroy_context(3).unwrap(),
+    ];
+    for level in 0..20 {
+        clear(&mut gpu, 100);
+        // The renderer is not to stay in the context that comes or goes.
+        others[usize::from(level) % others.len()](&mut gpu);
+        clear(&mut gpu, level);
+        gpu.finish().unwrap();
+        gpu.flush(texture.resource_id(), texture.rect()).unwrap();
+        assert_is(&device.picture(), [level, 0, 0xff]);
+    }
+    device.stop().unwrap();
+}

@@ -117,11 +117,21 @@ impl Engine {
         init: u32,
         name: &str,
     ) -> Result<()> {
-        Ok(self.rutabaga.create_context(id, init, Some(name))?)
+        let created = self.rutabaga.create_context(id, init, Some(name));
+        self.leave_context();
+        Ok(created?)
     }
 
     pub(in super::super) fn destroy_context(&mut self, id: u32) -> Result<()> {
-        Ok(self.rutabaga.destroy_context(id)?)
+        let destroyed = self.rutabaga.destroy_context(id);
+        self.leave_context();
+        Ok(destroyed?)
+    }
+
+    /// virglrenderer makes a context that comes or goes the current one of OpenGL, and goes on with the
+    /// commands of the one before as if that still were. Then it knows that it has to switch.
+    fn leave_context(&self) {
+        self.rutabaga.force_ctx_0();
     }
 
     pub(in super::super) fn attach(&mut self, context: u32, resource: u32) -> Result<()> {
