@@ -19,14 +19,14 @@ programs=(
     'spec@arb_occlusion_query@occlusion_query(_order)?$' 'spec@arb_color_buffer_float@.*-readpixels'
     'spec@ext_texture_integer@api-' 'spec@arb_vertex_buffer_object@vbo-(bufferdata|map)' 'spec@arb_map_buffer_range@.* offset=0'
     'spec@arb_copy_buffer@(copybuffersubdata|intra)' 'spec@arb_uniform_buffer_object@(fs|rendering)$'
-    'spec@arb_draw_instanced@arb_draw_instanced-drawarrays$' 'spec@arb_sync@(sync_api|timeout-zero|repeat-wait)'
+    'spec@arb_draw_instanced@arb_draw_instanced-drawarrays$' 'spec@arb_sync@(sync_api|timeout-zero)'
     'spec@ext_transform_feedback@order arrays points' 'spec@!opengl 3\.1@primitive-restart-xfb written'
 )
 # Groups of shaders, each group in one process.
 shaders=(
     '^fast_color_clear$' '^spec@glsl-1\.10@execution@(derivatives|discard|function-calls|interpolation)$'
     '^spec@glsl-1\.20@execution@(array_bounds|clipping|qualifiers|uniform-initializer)$'
-    '^spec@glsl-1\.30@execution@(clipping|interpolation|switch)$' '^spec@glsl-1\.50@uniform_buffer$'
+    '^spec@glsl-1\.30@execution@(clipping|switch)$' '^spec@glsl-1\.50@uniform_buffer$'
     '^spec@(arb_texture_rectangle|ext_texture_array)$'
 )
 
@@ -35,7 +35,7 @@ renderer() { eglinfo -B -p surfaceless 2>&1 | grep 'profile renderer:' | grep -q
 
 # subset PROFILE NAME REGEX… — runs what matches.
 subset() {
-    piglit run --log-level quiet --platform surfaceless_egl --jobs 2 --timeout 120 --process-isolation false \
+    piglit run --log-level quiet --platform surfaceless_egl --jobs 2 --timeout 240 --process-isolation false \
         "${@:3}" "$1" "$OUT/$2" >"$OUT/$2.log" 2>&1 || fail "piglit: $(tail -n 5 "$OUT/$2.log")"
 }
 
