@@ -153,17 +153,23 @@ fn an_answered_flush_is_what_is_seen() {
 }
 
 #[test]
-fn textures_that_are_unref_d_on_screen_or_reset_lose_nothing() {
+fn a_texture_that_goes_while_it_is_shown_loses_nothing() {
     let (device, mut gpu) = device(&["64x48"]);
     for round in 0..30 {
         let [first, second] = pair(&mut gpu, 64, 48);
-        clear(&mut gpu, 1, COLOURS[round % 3].0);
+        let (colour, wanted) = COLOURS[round % 3];
+        clear(&mut gpu, 1, COLOURS[(round + 1) % 3].0);
+        clear(&mut gpu, 2, colour);
         gpu.show_buffer(0, &first).unwrap();
         gpu.submit_flush(first.resource_id(), first.rect(), true).unwrap();
+        // Not flushed yet, when the one that is seen goes.
         gpu.show_buffer(0, &second).unwrap();
         gpu.destroy_buffer(first).unwrap();
         gpu.flush(second.resource_id(), second.rect()).unwrap();
+        assert_is(&device.picture(), wanted);
         gpu.destroy_buffer(second).unwrap();
+        // The last picture stays when the scanout goes off.
+        assert_is(&device.picture(), wanted);
         gpu.destroy_context(1).unwrap();
         gpu.destroy_context(2).unwrap();
         gpu.finish().unwrap();

@@ -65,8 +65,8 @@ pub struct ScanoutMemory {
     window: Arc<PixelMemory>,
     /// Files of the backend, by its number for them.
     buffers: HashMap<u64, Arc<PixelMemory>>,
-    /// Dma-bufs that were shown last, by inode: drivers flip between a few.
-    dma_bufs: VecDeque<(u64, Arc<PixelMemory>)>,
+    /// Dma-bufs that were shown last, by device and inode: drivers flip between a few.
+    dma_bufs: VecDeque<((u64, u64), Arc<PixelMemory>)>,
     /// Pixels of backends that send them as bytes, by scanout.
     copies: HashMap<u32, (FrameLayout, PixelBuffer)>,
     /// Pixels of the last frame of each scanout, which stays visible when the scanout goes off.
@@ -210,8 +210,9 @@ impl ScanoutMemory {
     /// Maps a dma-buf, unless it still is.
     fn dma_buf(&mut self, fd: &OwnedFd, length: u64) -> Result<Arc<PixelMemory>, ScanoutError> {
         // A mapping keeps its dma-buf, and so no other one has the number.
-        let inode = rustix::fs::fstat(fd).map_err(ScanoutError::File)?.st_ino;
-        let known = self.dma_bufs.iter().find(|(other, _)| *other == inode);
+        let status = rustix::fs::fstat(fd).map_err(ScanoutError::File)?;
+        let number = (status.st_dev, status.st_ino);
+        let known = self.dma_bufs.iter().find(|(other, _)| *other == number);
         if let Some((_, memory)) = known.filter(|(_, memory)| memory.len() == length) {
             return Ok(Arc::clone(memory));
         }
@@ -222,7 +223,7 @@ impl ScanoutMemory {
         if self.dma_bufs.len() >= MAX_DMA_BUFS {
             self.dma_bufs.pop_front();
         }
-        self.dma_bufs.push_back((inode, Arc::clone(&memory)));
+        self.dma_bufs.push_back((number, Arc::clone(&memory)));
         Ok(memory)
     }
 

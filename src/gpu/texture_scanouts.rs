@@ -112,6 +112,7 @@ impl Gpu {
         if let Kind::Image(image) = &self.resources.get(resource_id)?.kind
             && image.lost
             && image.memory.is_none()
+            && !rect.is_empty()
             && rect.fits(image.width, image.height)
         {
             // The display goes on with what it has.
