@@ -18,8 +18,10 @@ use zerocopy::IntoBytes;
 use crate::common::{Device, TIMEOUT, program};
 use crate::report::{Row, Samples, Target};
 
-/// Rounds of each side and kind.
-const ROUNDS: usize = 21;
+/// How often both sides are started anew: a process has pages of its own, which are quicker or slower.
+const STARTS: usize = 5;
+/// Rounds of each side and kind at each start.
+const ROUNDS: usize = 5;
 /// How long one round lasts.
 const ROUND: Duration = Duration::from_millis(200);
 /// The context that draws.
@@ -30,85 +32,96 @@ const CONTEXT: u32 = 1;
 enum Work {
     /// A stream of one small command, with a fence, so many at once.
     Submit { depth: u16 },
-    /// All of a 1080p texture.
-    Transfer,
+    /// All of a 1080p texture of this format.
+    Transfer { format: Format },
 }
 
 /// Ratios, with the peer; rates, without.
 pub fn run(peer: Option<&Path>) -> Vec<Row> {
-    let mut ours = Contender::start("ours", |socket| {
-        let mut command = Command::new(program());
-        command.args(["backend", "--render=virgl", "--socket-path"]).arg(socket);
-        command
-    });
-    let mut peer = peer.map(|peer| {
-        Contender::start("vhost-device-gpu", |socket| {
-            let mut command = Command::new(peer);
-            command.arg("--socket-path").arg(socket).args(["--gpu-mode", "virglrenderer"]);
-            command
-        })
-    });
-    [
+    let transfer = |format| Work::Transfer { format };
+    let mut comparisons = [
         ("SUBMIT_3D with a fence, depth 64", Work::Submit { depth: 64 }, 1.2),
         ("SUBMIT_3D with a fence, depth 1", Work::Submit { depth: 1 }, 1.0),
-        ("TRANSFER_TO_HOST_3D, 1080p", Work::Transfer, 1.0),
+        ("TRANSFER_TO_HOST_3D, 1080p RGBA", transfer(Format::R8g8b8a8), 1.0),
+        // virglrenderer, which is behind both, copies it, swaps its bytes, and copies it again: nothing
+        // else takes time.
+        ("TRANSFER_TO_HOST_3D, 1080p BGRA", transfer(Format::B8g8r8a8), 0.95),
     ]
-    .map(|(what, work, target)| compare(what, work, target, &mut ours, peer.as_mut()))
-    .into()
+    .map(|(what, work, target)| Comparison::new(what, work, target));
+    for _ in 0..STARTS {
+        let mut ours = Contender::start("ours", |socket| {
+            let mut command = Command::new(program());
+            command.args(["backend", "--render=virgl", "--socket-path"]).arg(socket);
+            command
+        });
+        let mut peer = peer.map(|peer| {
+            Contender::start("vhost-device-gpu", |socket| {
+                let mut command = Command::new(peer);
+                command.arg("--socket-path").arg(socket).args(["--gpu-mode", "virglrenderer"]);
+                command
+            })
+        });
+        for comparison in &mut comparisons {
+            comparison.run(&mut ours, peer.as_mut());
+        }
+    }
+    comparisons.map(|comparison| comparison.row(peer.is_some())).into()
 }
 
-fn compare(
-    what: &str,
+/// The same work for both sides.
+struct Comparison {
+    what: &'static str,
     work: Work,
     target: f64,
-    ours: &mut Contender,
-    peer: Option<&mut Contender>,
-) -> Row {
-    ours.round(work);
-    let Some(peer) = peer else {
-        let rates: Samples = (0..ROUNDS).map(|_| ours.round(work)).collect();
-        let details = "vhost-device-gpu is not there to compare with".into();
-        return Row {
-            what: what.into(),
-            value: rates.median(),
-            unit: "1/s",
-            target: None,
-            details,
-        };
-    };
-    peer.round(work);
-    let (mut one, mut other, mut ratios) =
-        (Samples::default(), Samples::default(), Samples::default());
-    for round in 0..ROUNDS {
-        let (mine, theirs) = if round % 2 == 0 {
-            let mine = ours.round(work);
-            (mine, peer.round(work))
-        } else {
-            let theirs = peer.round(work);
-            (ours.round(work), theirs)
-        };
-        ratios.push(mine / theirs);
-        one.push(mine);
-        other.push(theirs);
+    ours: Samples,
+    theirs: Samples,
+    ratios: Samples,
+}
+
+impl Comparison {
+    fn new(what: &'static str, work: Work, target: f64) -> Self {
+        let (ours, theirs, ratios) = Default::default();
+        Self { what, work, target, ours, theirs, ratios }
     }
-    Row {
-        what: what.into(),
-        value: ratios.median(),
-        unit: "x",
-        target: Some(Target::AtLeast(target)),
-        details: format!(
-            "{:.0}/s / vhost-device-gpu {:.0}/s; {}",
-            one.median(),
-            other.median(),
-            ratios.spread()
-        ),
+
+    fn run(&mut self, ours: &mut Contender, mut peer: Option<&mut Contender>) {
+        // The first round warms up.
+        for round in 0..=ROUNDS {
+            let first = (round % 2 == 0).then(|| ours.round(self.work));
+            let theirs = peer.as_mut().map(|peer| peer.round(self.work));
+            let mine = first.unwrap_or_else(|| ours.round(self.work));
+            if round == 0 {
+                continue;
+            }
+            self.ours.push(mine);
+            if let Some(theirs) = theirs {
+                self.theirs.push(theirs);
+                self.ratios.push(mine / theirs);
+            }
+        }
+    }
+
+    fn row(self, compared: bool) -> Row {
+        let (what, ours) = (self.what.into(), self.ours.median());
+        if !compared {
+            let details = "vhost-device-gpu is not there to compare with".into();
+            return Row { what, value: ours, unit: "1/s", target: None, details };
+        }
+        let (theirs, spread) = (self.theirs.median(), self.ratios.spread());
+        Row {
+            what,
+            value: self.ratios.median(),
+            unit: "x",
+            target: Some(Target::AtLeast(self.target)),
+            details: format!("{ours:.0}/s / vhost-device-gpu {theirs:.0}/s; {spread}"),
+        }
     }
 }
 
 /// A backend with a driver on it.
 struct Contender {
     gpu: GpuDriver,
-    texture: Buffer,
+    textures: [Buffer; 2],
     slots: Region,
     /// Bytes of a SUBMIT_3D with its stream.
     length: u32,
@@ -134,11 +147,14 @@ impl Contender {
         let mut device = Device::with_backend(&["640x480"], BackendChoice::Socket(socket.clone()));
         let driver = device.driver.take().expect("a driver");
         let mut gpu = GpuDriver::start(driver, u64::MAX).expect("the driver starts");
-        let format = Format::B8g8r8a8;
-        let spec = BufferSpec::new(BufferKind::Texture, 1920, 1080, format);
-        let texture = gpu.create_buffer(spec).expect("a texture");
         gpu.create_context(CONTEXT, "bench").expect("a context");
-        gpu.attach_to_context(CONTEXT, texture.resource_id()).expect("a texture of the context");
+        let textures = [Format::R8g8b8a8, Format::B8g8r8a8].map(|format| {
+            let spec = BufferSpec::new(BufferKind::Texture, 1920, 1080, format);
+            let texture = gpu.create_buffer(spec).expect("a texture");
+            let attached = gpu.attach_to_context(CONTEXT, texture.resource_id());
+            attached.expect("a texture of the context");
+            texture
+        });
         let slots = gpu.driver().memory().allocate(64 * SLOT).expect("memory");
         // SET_STENCIL_REF: as little as a command can be.
         let mut commands = VirglCommands::new();
@@ -154,7 +170,7 @@ impl Contender {
             slots.write(slot * SLOT, &bytes).expect("the slot is there");
         }
         let length = bytes.len() as u32;
-        Self { gpu, texture, slots, length, fence: 0, _device: device, process, socket }
+        Self { gpu, textures, slots, length, fence: 0, _device: device, process, socket }
     }
 
     /// Commands per second.
@@ -162,14 +178,15 @@ impl Contender {
         let start = Instant::now();
         let done = match work {
             Work::Submit { depth } => self.submit(depth, start),
-            Work::Transfer => self.transfer(start),
+            Work::Transfer { format } => self.transfer(format, start),
         };
         done as f64 / start.elapsed().as_secs_f64()
     }
 
-    fn transfer(&mut self, start: Instant) -> u64 {
-        let command = wire::Command::TransferToHost3d;
-        let request = transfer_3d(command, &self.texture, self.texture.rect());
+    fn transfer(&mut self, format: Format, start: Instant) -> u64 {
+        let texture = self.textures.iter().find(|texture| texture.spec().format == format);
+        let texture = texture.expect("a texture of the format");
+        let request = transfer_3d(wire::Command::TransferToHost3d, texture, texture.rect());
         let mut done = 0;
         while start.elapsed() < ROUND {
             let _: CtrlHdr = self.gpu.command(&request, RespType::OkNodata).expect("a transfer");
