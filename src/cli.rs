@@ -3,6 +3,7 @@
 mod backend;
 mod ctl;
 mod demo;
+mod display;
 mod fd;
 mod host_visible;
 mod keep;
@@ -26,7 +27,6 @@ use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use env_logger::{DEFAULT_FILTER_ENV, Env};
 use log::LevelFilter;
-use virtio_loopback_display as display;
 use virtio_loopback_gpu::adapter::{
     BackendChoice, BackendProgram, Cgroup, MAX_PIXELS, Mode, Modes,
 };
@@ -35,6 +35,7 @@ use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 use virtio_loopback_gpu::limits::LimitKey;
 use virtio_loopback_gpu::one_line;
 
+use self::display::DisplayOptions;
 use self::limits::LimitOptions;
 use self::render::RenderOptions;
 use self::sandbox::SandboxOptions;
@@ -191,9 +192,8 @@ struct DeviceOptions {
     /// Size of a scanout, WxH or WxH@RATE; repeat it for more scanouts, up to 16.
     #[arg(long = "scanout", value_name = "WxH[@RATE]", default_value = "1280x720")]
     scanouts: Vec<Mode>,
-    /// Where to show the scanouts [default: sdl with a desktop, else headless].
-    #[arg(long, value_enum)]
-    display: Option<DisplayChoice>,
+    #[command(flatten)]
+    display: DisplayOptions,
     /// Use the GPU backend that listens on this socket instead of starting one.
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["render", "render_node", "sandbox", "user"])]
     backend: Option<PathBuf>,
@@ -209,14 +209,6 @@ struct DeviceOptions {
     /// Put the started GPU backend into this directory of cgroup v2, which bounds its memory and time.
     #[arg(long, value_name = "DIR", conflicts_with = "backend")]
     cgroup: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DisplayChoice {
-    /// A window per scanout.
-    Sdl,
-    /// Keep the last frame, for screenshots.
-    Headless,
 }
 
 /// See docs/interop.md.
@@ -284,24 +276,6 @@ impl DeviceOptions {
     fn cgroup(&self) -> Result<Option<Cgroup>, usage::BadOption> {
         let opened = self.cgroup.as_deref().map(Cgroup::open).transpose();
         opened.map_err(|error| usage::BadOption::new(one_line(&error), None))
-    }
-
-    fn display(&self) -> display::Options {
-        let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        let kind = match self.display {
-            Some(DisplayChoice::Sdl) => display::DisplayKind::Sdl,
-            Some(DisplayChoice::Headless) => display::DisplayKind::Headless,
-            None if desktop => display::DisplayKind::Sdl,
-            None => {
-                output::tell(
-                    &"no desktop found (neither WAYLAND_DISPLAY nor DISPLAY is set): headless",
-                );
-                display::DisplayKind::Headless
-            }
-        };
-        display::Options::new(kind, &self.name)
     }
 }
 

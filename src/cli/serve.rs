@@ -45,8 +45,8 @@ pub fn serve(
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     // Closing the last window ends the presenter, and that the device.
-    let (presenter, display) =
-        Presenter::open(options.display(), |_| ()).context("cannot start the display")?;
+    let (presenter, display) = Presenter::open(options.display.options(&options.name), |_| ())
+        .context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
