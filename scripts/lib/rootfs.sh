@@ -19,6 +19,8 @@ ROOTFS_PACKAGES=(
     piglit
     # where the adapter's window is shown, and its screenshots
     imagemagick libsdl2-2.0-0 x11-apps x11-utils xauth xvfb
+    # who types and moves the mouse, and who sees it
+    evtest libinput-tools xdotool
     # to build small test programs
     gcc libc6-dev libdrm-dev make
 )
