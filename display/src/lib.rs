@@ -45,6 +45,7 @@ mod options;
 mod picture;
 mod presenter;
 mod sdl;
+mod shared;
 mod statistics;
 mod sync;
 

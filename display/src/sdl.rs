@@ -9,7 +9,6 @@
 //! the user but Xlib's own line. What the process held must therefore be safe to lose at any time.
 
 mod ffi;
-mod shared;
 mod window;
 
 use std::collections::BTreeMap;
@@ -17,15 +16,13 @@ use std::env;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sdl2::event::{Event, EventType, WindowEvent};
+use sdl2::event::{Event, EventSender, EventType, WindowEvent};
 use sdl2::keyboard::Keycode;
 use sdl2::{EventPump, Sdl, VideoSubsystem, hint};
 
-use self::shared::{Reply, ScanoutWork, Work};
 use self::window::{Drawing, Window};
+use crate::shared::{Reply, ScanoutWork, Shared, Wake, Work};
 use crate::{ClosePolicy, DisplayError, DisplayEvent, FrameLayout, Options, SdlOptions, Signal};
-
-pub(crate) use self::shared::{Completion, Shared};
 
 /// Longest wait for an event; only there because SDL's wait without one cannot report a failure.
 const FOREVER: Duration = Duration::from_millis(i32::MAX as u64);
@@ -88,7 +85,7 @@ impl SdlPresenter {
             name: options.name,
             options: options.sdl,
             on_event,
-            shared: Shared::new(sender),
+            shared: Shared::new(Box::new(sender)),
             failed_waits: 0,
             _sdl: sdl,
         })
@@ -307,6 +304,22 @@ impl Drop for SdlPresenter {
     /// Before SDL ends: from here on no other thread calls it.
     fn drop(&mut self) {
         self.shared.close();
+    }
+}
+
+impl Wake for EventSender {
+    fn wake(&self) {
+        let event = Event::User {
+            timestamp: 0,
+            window_id: 0,
+            type_: EventType::User as u32,
+            code: 0,
+            data1: std::ptr::null_mut(),
+            data2: std::ptr::null_mut(),
+        };
+        if let Err(error) = self.push_event(event) {
+            log::error!("cannot wake the display: {error}");
+        }
     }
 }
 
