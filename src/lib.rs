@@ -10,6 +10,7 @@ mod file_size;
 pub mod gpu;
 pub mod limits;
 mod one_line;
+pub mod recording;
 mod render_nodes;
 pub mod sandbox;
 pub mod sync;

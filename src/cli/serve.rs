@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
-use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
+use virtio_loopback_display::{self as display, DisplayEvent, DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
@@ -40,6 +40,7 @@ pub fn serve(
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
     let cgroup = options.cgroup()?;
+    let loss = options.loss.policy()?;
     // Before there are threads, which would keep what they have.
     if options.sandbox.mode() != Mode::Off {
         sandbox::limit_adapter().context("cannot drop capabilities")?;
@@ -53,8 +54,9 @@ pub fn serve(
             window_sizes.resized(scanout, width, height);
         }
     };
-    let (presenter, display) = Presenter::open(options.display.options(&options.name), on_event)
-        .context("cannot start the display")?;
+    let display = display::Options { loss, ..options.display.options(&options.name) };
+    let (presenter, display) =
+        Presenter::open(display, on_event).context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
