@@ -190,7 +190,7 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (
             &["ctl", "--name", "x"],
             "'virtio-loopback-gpu ctl' requires a subcommand but one was not provided \
-             [subcommands: status, screenshot, quit, detach, help] (see virtio-loopback-gpu ctl --help)"
+             [subcommands: status, screenshot, record, scanout, quit, detach, help] (see virtio-loopback-gpu ctl --help)"
                 .into(),
         ),
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
