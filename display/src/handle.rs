@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::headless::Headless;
-use crate::sdl::{Completion, Shared};
+use crate::shared::{Completion, Shared};
 use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
 
 /// What other threads use to show something. Clones are the same display.

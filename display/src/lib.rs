@@ -46,6 +46,7 @@ mod options;
 mod picture;
 mod presenter;
 mod sdl;
+mod shared;
 mod statistics;
 mod sync;
 

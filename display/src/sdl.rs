@@ -15,7 +15,6 @@ mod keys;
 mod options;
 mod resize;
 mod scale;
-mod shared;
 mod shortcut;
 mod title;
 mod window;
@@ -25,19 +24,18 @@ use std::env;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sdl2::event::EventType;
+use sdl2::event::{Event, EventSender, EventType};
 use sdl2::{EventPump, Sdl, VideoSubsystem, hint};
 
 use self::events::Seat;
-use self::shared::{Reply, ScanoutWork, Work};
 use self::title::window_name;
 use self::window::{Drawing, Request, Window};
+use crate::shared::{Reply, ScanoutWork, Shared, Wake, Work};
 use crate::{DisplayError, DisplayEvent, FrameLayout, Options};
 
 pub use self::options::{
     ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier,
 };
-pub(crate) use self::shared::{Completion, Shared};
 
 /// Longest wait for an event; only there because SDL's wait without one cannot report a failure.
 const FOREVER: Duration = Duration::from_millis(i32::MAX as u64);
@@ -100,7 +98,7 @@ impl SdlPresenter {
             seat: Seat::new(options.sdl.shortcut_modifier.clone()),
             options: options.sdl,
             on_event,
-            shared: Shared::new(sender),
+            shared: Shared::new(Box::new(sender)),
             failed_waits: 0,
             sdl,
         })
@@ -258,6 +256,22 @@ impl Drop for SdlPresenter {
     /// Before SDL ends: from here on no other thread calls it.
     fn drop(&mut self) {
         self.shared.close();
+    }
+}
+
+impl Wake for EventSender {
+    fn wake(&self) {
+        let event = Event::User {
+            timestamp: 0,
+            window_id: 0,
+            type_: EventType::User as u32,
+            code: 0,
+            data1: std::ptr::null_mut(),
+            data2: std::ptr::null_mut(),
+        };
+        if let Err(error) = self.push_event(event) {
+            log::error!("cannot wake the display: {error}");
+        }
     }
 }
 

@@ -9,9 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
 use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
-use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, Cgroup, Replug, RestartPolicy, Shared,
-};
+use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
 };
@@ -25,6 +23,10 @@ use virtio_loopback_gpu::sync::lock;
 use super::DeviceOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
+
+mod control;
+
+use self::control::Control;
 
 /// Runs a device on the transport that `create` makes, and `replug` once more whenever a backend that
 /// is not ours has come back. When it exists, `started` is called with its display and the means to
@@ -50,10 +52,12 @@ pub fn serve(
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
-    serve_control(&control, options, &display, &shared, cgroup.as_ref(), quit)?;
+    let monitors = options.scanouts.monitors();
+    let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
+    control.serve(controlled).context("cannot serve `ctl`")?;
     let adapter_options = adapter::Options {
         name: options.name.clone(),
-        modes: options.modes(),
+        monitors,
         program: options.backend_quirks.program(),
         backend: options.backend().context("cannot find the program's own file in /proc")?,
         restarts: RestartPolicy::default(),
@@ -122,32 +126,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-fn serve_control(
-    control: &ControlServer,
-    options: &DeviceOptions,
-    display: &DisplayHandle,
-    shared: &Arc<Mutex<Shared>>,
-    cgroup: Option<&Cgroup>,
-    stopper: Stopper,
-) -> Result<()> {
-    let (name, count) = (options.name.clone(), options.modes().count());
-    let mode = options.backend.is_none().then(|| options.sandbox.mode());
-    let (status_display, status_shared) = (display.clone(), Arc::clone(shared));
-    let (limits, foreign) = (options.limits.limits(), options.backend.is_some());
-    let cgroup = cgroup.map(|cgroup| cgroup.path().display().to_string());
-    let status = move || {
-        let scanouts =
-            (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
-        let status = status(&name, mode, scanouts, &status_shared);
-        let limits = limit_status(&limits, foreign, &lock(&status_shared));
-        Status { limits, cgroup: cgroup.clone(), ..status }
-    };
-    let quit = move || stopper.stop();
-    let shared = Arc::clone(shared);
-    let detach = move || Shared::leave_device(&shared);
-    control.serve(display.clone(), status, quit, detach).context("cannot serve `ctl`")
-}
-
 /// What the kernel says of the backend, if it is ours.
 fn sandbox_status(mode: Mode, backend: Option<u32>) -> Option<SandboxStatus> {
     let kernel = Confinement::of(backend?)?;
@@ -198,6 +176,7 @@ fn status(
         sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
         keep,
         cgroup: None,
+        monitors: Vec::new(),
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
         driver_feature_names: Features(shared.driver_features).names(),

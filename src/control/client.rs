@@ -5,7 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, MAX_LINE, MAX_PNG, ROOT_DIRECTORY, Request, Status, directory, socket_path};
+use super::{
+    Answer, MAX_LINE, MAX_PNG, ROOT_DIRECTORY, Request, ScanoutRequest, Status, directory,
+    socket_path,
+};
 
 /// How long a device may take to answer, and to end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -94,6 +97,14 @@ pub(super) fn screenshot_of(device: UnixStream, scanout: u32) -> Result<Vec<u8>,
         return Err(ClientError::Answer);
     }
     Ok(png)
+}
+
+/// Changes the monitors of the device, and returns at which scanout.
+pub fn change_scanout(name: &str, request: ScanoutRequest) -> Result<u32, ClientError> {
+    match ask(connect(name)?, &Request::Scanout(request))? {
+        (Answer::Changed { scanout }, _) => Ok(scanout),
+        _ => Err(ClientError::Answer),
+    }
 }
 
 /// Tells the device to end, and waits until it is gone and its name is free.

@@ -34,6 +34,8 @@ pub struct Status {
     pub driver_feature_names: Vec<String>,
     /// Device nodes of the driver.
     pub nodes: Vec<String>,
+    /// What the driver finds at its scanouts.
+    pub monitors: Vec<MonitorStatus>,
     /// The scanouts that had a picture.
     pub scanouts: Vec<ScanoutStatus>,
     /// What the device may be made to hold, by name, and what of it was.
@@ -83,6 +85,15 @@ pub struct LimitStatus {
     pub refused: Option<u64>,
 }
 
+/// What is at one scanout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorStatus {
+    /// Its index.
+    pub scanout: u32,
+    /// As after `--scanout`; absent if it has none.
+    pub monitor: Option<String>,
+}
+
 /// One scanout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScanoutStatus {
@@ -126,6 +137,10 @@ impl fmt::Display for Status {
         }
         if !self.nodes.is_empty() {
             writeln!(f, "  nodes     {}", self.nodes.join(" "))?;
+        }
+        for MonitorStatus { scanout, monitor } in &self.monitors {
+            let monitor = monitor.as_deref().unwrap_or("none");
+            writeln!(f, "  monitor   {scanout} {monitor}")?;
         }
         for scanout in &self.scanouts {
             writeln!(f, "  {scanout}")?;

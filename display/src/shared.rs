@@ -4,8 +4,6 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sdl2::event::{Event, EventSender, EventType};
-
 use crate::cursor::Cursor;
 use crate::geometry::Damage;
 use crate::statistics::{Counters, Rates, Source};
@@ -40,6 +38,11 @@ impl Drop for Completion {
             done();
         }
     }
+}
+
+/// Makes a presenter look at its work where it waits for something else, too.
+pub(crate) trait Wake: Send {
+    fn wake(&self);
 }
 
 /// What the presenter has to do.
@@ -167,17 +170,17 @@ pub(crate) struct Shared {
     woken: Condvar,
     /// Nothing is being read any more.
     read: Condvar,
-    /// None once SDL is about to end, after which its event queue must not be touched.
-    sender: Mutex<Option<EventSender>>,
+    /// None once the presenter is about to end, after which nothing of it must be touched.
+    waker: Mutex<Option<Box<dyn Wake>>>,
 }
 
 impl Shared {
-    pub(super) fn new(sender: EventSender) -> Arc<Shared> {
+    pub(super) fn new(waker: Box<dyn Wake>) -> Arc<Shared> {
         Arc::new(Shared {
             state: Mutex::default(),
             woken: Condvar::new(),
             read: Condvar::new(),
-            sender: Mutex::new(Some(sender)),
+            waker: Mutex::new(Some(waker)),
         })
     }
 
@@ -396,7 +399,7 @@ impl Shared {
 
     /// There is no presenter from now on: runs what waits for it, and releases all memory.
     pub(super) fn close(&self) {
-        *lock(&self.sender) = None;
+        *lock(&self.waker) = None;
         let mut pending = Vec::new();
         let mut state = lock(&self.state);
         state.closed = true;
@@ -417,18 +420,8 @@ impl Shared {
         }
         drop(state);
         self.woken.notify_one();
-        if let Some(sender) = &*lock(&self.sender) {
-            let event = Event::User {
-                timestamp: 0,
-                window_id: 0,
-                type_: EventType::User as u32,
-                code: 0,
-                data1: std::ptr::null_mut(),
-                data2: std::ptr::null_mut(),
-            };
-            if let Err(error) = sender.push_event(event) {
-                log::error!("cannot wake the display: {error}");
-            }
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake();
         }
     }
 }
