@@ -23,6 +23,7 @@ use virtio_loopback_gpu::sync::lock;
 use super::DeviceOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
+use super::window;
 
 mod control;
 
@@ -47,8 +48,9 @@ pub fn serve(
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     // Closing the last window ends the presenter, and that the device.
-    let (presenter, display) = Presenter::open(options.display.options(&options.name), |_| ())
-        .context("cannot start the display")?;
+    let (presenter, display) =
+        Presenter::open(options.display.options(&options.name), |event| window::tell_of(&event))
+            .context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
@@ -255,7 +257,10 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         format: String::from_utf8_lossy(&figures.format.fourcc().to_le_bytes()).into_owned(),
         updates: figures.updates,
         presents: figures.presents,
+        damaged_bytes: figures.damaged_bytes,
+        copied_bytes: figures.copied_bytes,
         frames_per_second: figures.frames_per_second,
+        updates_per_second: figures.updates_per_second,
         last_present_ms: figures
             .last_present_age
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
