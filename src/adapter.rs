@@ -33,6 +33,7 @@ mod requests;
 mod restarts;
 mod scanouts;
 mod watch;
+mod window_size;
 
 pub use backend_process::{BackendChoice, BackendProcessError};
 pub use cgroup::{Cgroup, CgroupError};
@@ -48,3 +49,4 @@ pub use monitors::{Changed, MonitorChange, Monitors, MonitorsError};
 pub use quirks::BackendProgram;
 pub use restarts::RestartPolicy;
 pub use scanouts::MAX_PIXELS;
+pub use window_size::{OnResize, WindowFollower, WindowSizes, window_sizes};

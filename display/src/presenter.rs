@@ -16,7 +16,7 @@ pub struct Presenter {
 
 /// An opened [`DisplayKind`].
 enum Opened {
-    Sdl(SdlPresenter),
+    Sdl(Box<SdlPresenter>),
     Headless(Arc<Headless>),
 }
 
@@ -35,7 +35,7 @@ impl Presenter {
             DisplayKind::Sdl => {
                 let sdl = SdlPresenter::open(options, Box::new(on_event))?;
                 let handle = DisplayHandle { inner: Inner::Sdl(sdl.shared().clone()) };
-                Ok((Presenter { opened: Opened::Sdl(sdl) }, handle))
+                Ok((Presenter { opened: Opened::Sdl(Box::new(sdl)) }, handle))
             }
             DisplayKind::Headless => {
                 let headless = Headless::new();

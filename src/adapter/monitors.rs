@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
 
 use super::edid::{self, Monitor};
+use super::modes::{Mode, ModeError};
 use super::monitor_spec::MonitorSpec;
 use super::scanouts::MAX_PIXELS;
 use crate::gpu::wire::{CtrlHdr, DisplayOne, MAX_SCANOUTS, RespDisplayInfo, RespEdid, RespType};
@@ -15,7 +16,7 @@ use crate::sync::lock;
 pub struct Monitors(Arc<Mutex<Vec<Option<MonitorSpec>>>>);
 
 /// Why monitors cannot be changed so.
-#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MonitorsError {
     /// There is no such scanout, and the driver makes none while it runs.
     #[error(
@@ -33,6 +34,9 @@ pub enum MonitorsError {
     /// It has none.
     #[error("scanout {0} has no monitor")]
     NoMonitor(u32),
+    /// The driver or an EDID cannot have it.
+    #[error(transparent)]
+    Mode(#[from] ModeError),
     /// Nothing could show it.
     #[error("the scanouts of a device have at most {MAX_PIXELS} pixels together")]
     TooLarge,
@@ -121,7 +125,7 @@ impl Monitors {
             MonitorChange::Set(scanout, spec) => slot(scanout).map(|_| (scanout, Some(spec)))?,
             MonitorChange::Resize { scanout, width, height } => {
                 let mut spec = monitor(scanout)?;
-                (spec.mode.width, spec.mode.height) = (width, height);
+                spec.mode = Mode { width, height, ..spec.mode }.checked()?;
                 (scanout, Some(spec))
             }
             MonitorChange::Move { scanout, position } => {

@@ -1,7 +1,7 @@
 //! Options that say what the driver finds at its scanouts.
 
-use clap::Args;
-use virtio_loopback_gpu::adapter::{MAX_PIXELS, MonitorSpec, Monitors};
+use clap::{Args, ValueEnum};
+use virtio_loopback_gpu::adapter::{MAX_PIXELS, MonitorSpec, Monitors, OnResize};
 use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 
 /// Options of the scanouts.
@@ -18,6 +18,19 @@ pub struct ScanoutOptions {
     /// Connectors of the card, so that `ctl scanout add` has room [default: as many as --scanout].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_SCANOUTS as i64))]
     max_scanouts: Option<u8>,
+    /// What happens when a window is given another size.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "follow")]
+    on_resize: ResizeChoice,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ResizeChoice {
+    /// Its monitor gets that mode; if the client does not take it, the monitor is plugged in anew.
+    Follow,
+    /// Its monitor gets that mode.
+    Mode,
+    /// The picture is scaled.
+    Ignore,
 }
 
 impl ScanoutOptions {
@@ -40,6 +53,15 @@ impl ScanoutOptions {
     /// The scanouts of a new device.
     pub fn monitors(&self) -> Monitors {
         Monitors::new(self.scanouts.clone(), self.max_scanouts.map_or(0, usize::from))
+    }
+
+    /// What a window's size does.
+    pub fn on_resize(&self) -> OnResize {
+        match self.on_resize {
+            ResizeChoice::Follow => OnResize::Follow,
+            ResizeChoice::Mode => OnResize::Mode,
+            ResizeChoice::Ignore => OnResize::Ignore,
+        }
     }
 
     /// Pixels of all scanouts.

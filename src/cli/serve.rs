@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
-use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
+use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
+use virtio_loopback_gpu::adapter::{
+    self, Adapter, AdapterError, OnResize, Replug, RestartPolicy, Shared,
+};
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
 };
@@ -47,14 +49,24 @@ pub fn serve(
     }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
+    let (window_sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
     // Closing the last window ends the presenter, and that the device.
+    let on_event = move |event| {
+        window::tell_of(&event);
+        if let DisplayEvent::Resized { scanout, width, height } = event {
+            window_sizes.resized(scanout, width, height);
+        }
+    };
+    let mut display_options = options.display.options(&options.name);
+    display_options.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
     let (presenter, display) =
-        Presenter::open(options.display.options(&options.name), |event| window::tell_of(&event))
-            .context("cannot start the display")?;
+        Presenter::open(display_options, on_event).context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
     let monitors = options.scanouts.monitors();
+    let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
+    followed.context("cannot follow the sizes of windows")?;
     let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
     control.serve(controlled).context("cannot serve `ctl`")?;
     let adapter_options = adapter::Options {

@@ -44,9 +44,6 @@ pub struct WindowOptions {
         help_heading = "Windows"
     )]
     window_position: Option<(i32, i32)>,
-    /// Leave the scanout's mode as it is when its window is resized.
-    #[arg(long, help_heading = "Windows")]
-    no_resize: bool,
     /// Keys to hold for shortcuts, such as super, or scrolllock, or rctrl+rshift.
     #[arg(long, value_name = "KEYS", default_value = "ctrl+alt", help_heading = "Windows")]
     shortcut_mod: ShortcutModifier,
@@ -95,7 +92,6 @@ impl WindowOptions {
             screenshot_directory: self.screenshot_dir.clone(),
             size: self.window_size,
             position: self.window_position,
-            report_resize: !self.no_resize,
             ..SdlOptions::default()
         }
     }

@@ -68,7 +68,7 @@ shows_bars() { picture window /tmp/window.png && [[ $(pixel /tmp/window.png "$1"
 
 echo "the only window: the picture is fitted into the output"
 start_weston --shell=kiosk --width=1024 --height=700
-DEVICE_DISPLAY=sdl start_device window --scanout 512x320 --no-resize
+DEVICE_DISPLAY=sdl start_device window --scanout 512x320 --on-resize ignore
 start_bars 512x320
 # Twice the size, with 30 rows above and below.
 wait_for 30 shows_bars 10 40
@@ -82,7 +82,7 @@ stop_weston
 
 echo "on a desktop with two pixels a unit: pixels of the frame are pixels of the screen"
 start_weston --shell=desktop --width=800 --height=600 --scale=2
-DEVICE_DISPLAY=sdl start_device window --scanout 400x300 --no-resize
+DEVICE_DISPLAY=sdl start_device window --scanout 400x300 --on-resize ignore
 start_bars 400x300
 wait_for 30 shows_bars 10 10
 wait_for 20 same_as_part

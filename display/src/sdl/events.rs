@@ -43,11 +43,9 @@ impl SdlPresenter {
             Event::Window { window_id, ref win_event, .. } => {
                 self.handle_window(window_id, win_event);
             }
-            Event::KeyDown { window_id, keycode, scancode: Some(key), repeat, .. } => {
-                // Whoever has the key decides how it repeats.
-                if !repeat {
-                    self.key_down(window_id, key, keycode);
-                }
+            // Whoever has the key decides how it repeats.
+            Event::KeyDown { window_id, keycode, scancode: Some(key), repeat: false, .. } => {
+                self.key_down(window_id, key, keycode);
             }
             Event::KeyUp { window_id, scancode: Some(key), .. } => self.key_up(window_id, key),
             Event::MouseMotion { .. }

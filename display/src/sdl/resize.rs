@@ -10,7 +10,7 @@ const DELAY: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_millis(300);
 
 /// How long after a report a frame of that size is taken for an answer to it.
-const ANSWER_TIME: Duration = Duration::from_secs(3);
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Width and height, in pixels.
 pub(super) type Size = (u32, u32);
@@ -97,7 +97,7 @@ mod tests {
         assert!(resizes.is_answer((1, 1), start), "whatever it is, a report will follow");
         let sent = start + DELAY;
         assert_eq!(resizes.take(sent), Some((10, 10)));
-        assert!(resizes.is_answer((10, 10), sent + millis(2999)));
+        assert!(resizes.is_answer((10, 10), sent + millis(4999)));
         assert!(!resizes.is_answer((11, 10), sent + millis(1)));
         assert!(!resizes.is_answer((10, 10), sent + ANSWER_TIME));
     }
