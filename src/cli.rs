@@ -20,6 +20,7 @@ mod scanouts;
 mod serve;
 mod stop;
 mod usage;
+mod window;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -83,8 +84,10 @@ fn arguments() -> Vec<OsString> {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create a loopback GPU and show its scanouts, until it is told to quit.
+    #[command(after_help = window::KEYS)]
     Run(run::Options),
     /// Draw an animated test card through the real backend; needs neither root nor module.
+    #[command(after_help = window::KEYS)]
     Demo(demo::Options),
     /// Ask or tell a running device something.
     Ctl(ctl::Options),

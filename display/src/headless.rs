@@ -101,9 +101,11 @@ impl Headless {
             let closed = *lock(&self.closed);
             return Err(if closed { DisplayError::Closed } else { DisplayError::NoPicture(id) });
         };
-        if !damage.intersection(&frame.layout().bounds()).is_empty() {
-            scanout.counters.updates += 1;
-            scanout.counters.presented(Instant::now());
+        let damage = damage.intersection(&frame.layout().bounds());
+        if !damage.is_empty() {
+            let now = Instant::now();
+            scanout.counters.updated(damage, now);
+            scanout.counters.presented(now);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub struct Presenter {
 
 /// An opened [`DisplayKind`].
 enum Opened {
-    Sdl(SdlPresenter),
+    Sdl(Box<SdlPresenter>),
     Headless(Arc<Headless>),
 }
 
@@ -37,7 +37,7 @@ impl Presenter {
             DisplayKind::Sdl => {
                 let sdl = SdlPresenter::open(options, Box::new(on_event))?;
                 let inner = Inner::Sdl(sdl.shared().clone());
-                (Opened::Sdl(sdl), inner)
+                (Opened::Sdl(Box::new(sdl)), inner)
             }
             DisplayKind::Headless => {
                 let headless = Headless::new();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cursor::Cursor;
 use crate::geometry::Damage;
-use crate::statistics::{Counters, Source};
+use crate::statistics::{Counters, Rates, Source};
 use crate::sync::lock;
 use crate::{CursorImage, DisplayError, Frame, MAX_SCANOUTS, Picture, Rect, Signal, Statistics};
 
@@ -295,9 +295,10 @@ impl Shared {
         if damage.is_empty() {
             return Err((None, done));
         }
-        scanout.counters.updates += 1;
         let is_new = std::mem::take(&mut scanout.is_new);
-        scanout.damage.add(if is_new { bounds } else { damage });
+        let damage = if is_new { bounds } else { damage };
+        scanout.counters.updated(damage, Instant::now());
+        scanout.damage.add(damage);
         scanout.changed = true;
         if scanout.done.len() == MAX_PENDING {
             // The presenter hangs; memory stays bounded at the price of a torn picture.
@@ -384,13 +385,23 @@ impl Shared {
         drop(result.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Counts a present and returns the rate of presents.
-    pub(super) fn presented(&self, id: u32, now: Instant) -> f64 {
+    /// Counts a present and returns the rates.
+    pub(super) fn presented(&self, id: u32, now: Instant) -> Rates {
         let mut state = lock(&self.state);
-        state.scanout(id).map_or(0.0, |scanout| {
-            scanout.counters.presented(now);
-            scanout.counters.frames_per_second(now)
-        })
+        state.scanout(id).map_or_else(
+            |_| Rates::default(),
+            |scanout| {
+                scanout.counters.presented(now);
+                scanout.counters.rates(now)
+            },
+        )
+    }
+
+    /// Counts bytes that were copied out of a scanout's frames.
+    pub(super) fn copied(&self, id: u32, bytes: u64) {
+        if let Ok(scanout) = lock(&self.state).scanout(id) {
+            scanout.counters.copied(bytes);
+        }
     }
 
     /// Textures have lost their contents: reads all frames again.

@@ -126,7 +126,10 @@ impl AnyStatus {
             format: "XR24".into(),
             updates: width.into(),
             presents: scanout.into(),
+            damaged_bytes: u64::from(frames) * 4,
+            copied_bytes: u64::from(frames),
             frames_per_second: f64::from(frames) / 4.0,
+            updates_per_second: f64::from(frames) / 2.0,
             last_present_ms: last,
         };
         let sandbox = |(uid, flag, landlock_abi)| SandboxStatus {

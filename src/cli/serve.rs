@@ -9,7 +9,9 @@ use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
 use virtio_loopback_display::{self as display, DisplayEvent, DisplayHandle, Presenter, Signal};
-use virtio_loopback_gpu::adapter::{self, Adapter, AdapterError, Replug, RestartPolicy, Shared};
+use virtio_loopback_gpu::adapter::{
+    self, Adapter, AdapterError, OnResize, Replug, RestartPolicy, Shared,
+};
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
 };
@@ -23,6 +25,7 @@ use virtio_loopback_gpu::sync::lock;
 use super::DeviceOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
+use super::window;
 
 mod control;
 
@@ -50,11 +53,13 @@ pub fn serve(
     let (window_sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
     // Closing the last window ends the presenter, and that the device.
     let on_event = move |event| {
+        window::tell_of(&event);
         if let DisplayEvent::Resized { scanout, width, height } = event {
             window_sizes.resized(scanout, width, height);
         }
     };
-    let display = display::Options { loss, ..options.display.options(&options.name) };
+    let mut display = display::Options { loss, ..options.display.options(&options.name) };
+    display.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
     let (presenter, display) =
         Presenter::open(display, on_event).context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
@@ -265,7 +270,10 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         format: String::from_utf8_lossy(&figures.format.fourcc().to_le_bytes()).into_owned(),
         updates: figures.updates,
         presents: figures.presents,
+        damaged_bytes: figures.damaged_bytes,
+        copied_bytes: figures.copied_bytes,
         frames_per_second: figures.frames_per_second,
+        updates_per_second: figures.updates_per_second,
         last_present_ms: figures
             .last_present_age
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

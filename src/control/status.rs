@@ -111,8 +111,14 @@ pub struct ScanoutStatus {
     pub updates: u64,
     /// Pictures shown.
     pub presents: u64,
+    /// Bytes of the pixels that the updates said have changed.
+    pub damaged_bytes: u64,
+    /// Bytes that were copied to show them.
+    pub copied_bytes: u64,
     /// Pictures shown per second, lately.
     pub frames_per_second: f64,
+    /// Updates per second, lately.
+    pub updates_per_second: f64,
     /// Milliseconds since the last picture.
     pub last_present_ms: Option<u64>,
 }
