@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
-use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
+use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, Cgroup, Replug, RestartPolicy, Shared,
 };
@@ -18,11 +18,13 @@ use virtio_loopback_gpu::control::{
 use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::gpu::Counters;
+use virtio_loopback_gpu::input::Router;
 use virtio_loopback_gpu::limits::{DeviceLimits, LimitKey};
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
+use super::input::InputOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
 
@@ -32,6 +34,7 @@ use super::stop::{self, Stopper};
 pub fn serve(
     options: &DeviceOptions,
     keep: Option<&KeepOptions>,
+    input: Option<&InputOptions>,
     create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
@@ -45,7 +48,14 @@ pub fn serve(
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     // Closing the last window ends the presenter, and that the device.
-    let (presenter, display) = Presenter::open(options.display.options(&options.name), |_| ())
+    let router = Router::new().context("cannot pass on what windows get")?;
+    let windows = router.clone();
+    let on_event = move |event| {
+        if let DisplayEvent::Input(event) = event {
+            windows.send(event);
+        }
+    };
+    let (presenter, display) = Presenter::open(options.display.options(&options.name), on_event)
         .context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
@@ -71,6 +81,12 @@ pub fn serve(
     if let Some(replug) = replug {
         adapter.replug_with(replug);
     }
+    // Removed when this returns, with the device.
+    let scanouts = options.modes().count();
+    let _input = input
+        .map(|input| input.start(&options.name, scanouts, &router, &display))
+        .transpose()?
+        .flatten();
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
