@@ -21,10 +21,10 @@
 #define INPUT_MAX_QUEUE		64
 
 /*
- * Each buffer is 8 bytes, which may be on two pages. Some more, so that a few
- * are ready when a driver comes again.
+ * One for each buffer that both queues have room for, and some more for those
+ * that are on two pages.
  */
-#define INPUT_BOUNCE_PAGES	(2 * INPUT_QUEUES * INPUT_MAX_QUEUE)
+#define INPUT_BOUNCE_PAGES	160
 
 /* The driver's buffers for name and serial number, with their final NUL. */
 #define INPUT_MAX_TEXT		63

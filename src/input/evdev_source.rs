@@ -101,8 +101,7 @@ impl EvdevSource {
             return Err(failed("using an input device")(kind));
         }
         let options = options.clone();
-        let mut source =
-            Self { device, options, axes, sorter: Sorter::default(), dropped: false };
+        let mut source = Self { device, options, axes, sorter: Sorter::default(), dropped: false };
         log::info!(
             "input: {} ({}) for scanout {}",
             source.options.path.display(),
@@ -182,7 +181,8 @@ impl EvdevSource {
 
     /// Has the device show what the driver wants of its lights.
     pub fn show(&mut self, event: Event) {
-        let has = self.device.supported_leds().is_some_and(|leds| leds.contains(LedCode(event.code)));
+        let has =
+            self.device.supported_leds().is_some_and(|leds| leds.contains(LedCode(event.code)));
         if event.kind != EV_LED || !has {
             return;
         }

@@ -165,10 +165,7 @@ fn write_event(
 }
 
 /// The event in the readable parts of a chain, wherever it is divided.
-fn read_event(
-    memory: &GuestMemoryMmap,
-    chain: DescriptorChain<&GuestMemoryMmap>,
-) -> Option<Event> {
+fn read_event(memory: &GuestMemoryMmap, chain: DescriptorChain<&GuestMemoryMmap>) -> Option<Event> {
     let mut event = WireEvent::new_zeroed();
     let mut left = event.as_mut_bytes();
     for part in chain.into_iter().take_while(|part| !part.is_write_only()) {

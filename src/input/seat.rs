@@ -59,7 +59,9 @@ fn node(parent: &Path) -> Option<PathBuf> {
 /// What an entry of udev's database says.
 fn by_entry(entry: &str) -> Seat {
     let property = |name: &str| {
-        entry.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='))
+        entry
+            .lines()
+            .find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='))
     };
     match property("ID_SEAT") {
         Some(seat) if seat != "seat0" => Seat::Own,

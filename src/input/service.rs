@@ -302,9 +302,11 @@ impl Service {
                 Some(Seat::Own)
             } else {
                 let seats: Option<Vec<Seat>> = parents.iter().map(|path| seat::of(path)).collect();
-                seats.map(|seats| {
-                    if seats.contains(&Seat::Shared) { Seat::Shared } else { Seat::Own }
-                })
+                seats.map(
+                    |seats| {
+                        if seats.contains(&Seat::Shared) { Seat::Shared } else { Seat::Own }
+                    },
+                )
             };
             if self.seat == Some(Seat::Shared) {
                 log::warn!(
@@ -382,7 +384,13 @@ impl Service {
 }
 
 /// A device that fails is removed; the others go on.
-fn give_up(index: usize, scanout: u32, kind: DeviceKind, sink: &mut Option<Sink>, error: &InputError) {
+fn give_up(
+    index: usize,
+    scanout: u32,
+    kind: DeviceKind,
+    sink: &mut Option<Sink>,
+    error: &InputError,
+) {
     log::warn!(
         "the {kind} of scanout {scanout} (device {index}) is given up: {}",
         crate::one_line(error)

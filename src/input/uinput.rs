@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use evdev::uinput::VirtualDevice;
 use evdev::{
-    AbsInfo, AbsoluteAxisCode, AttributeSet, BusType, InputEvent, InputId, KeyCode,
-    PropType, RelativeAxisCode, UinputAbsSetup,
+    AbsInfo, AbsoluteAxisCode, AttributeSet, BusType, InputEvent, InputId, KeyCode, PropType,
+    RelativeAxisCode, UinputAbsSetup,
 };
 
 use super::device::{InputError, failed};
