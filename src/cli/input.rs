@@ -1,5 +1,7 @@
 //! Options that say where the container's input comes from, and how it gets there.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError, VirtioLoopback};
@@ -23,6 +25,22 @@ pub struct InputOptions {
     input_any_seat: bool,
 }
 
+/// How long the names of an adapter that has just ended are waited for.
+const NAME_TIME: Duration = Duration::from_secs(2);
+
+/// Makes a device. One with its name may be about to go: that of an adapter which was killed.
+fn create(config: &DeviceConfig) -> Result<Box<dyn Transport>, TransportError> {
+    let end = Instant::now() + NAME_TIME;
+    loop {
+        match VirtioLoopback::create_small(config) {
+            Err(TransportError::NameInUse { .. }) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            made => return Ok(Box::new(made?)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum InputChoice {
     /// By virtio-input devices on the loopback module.
@@ -42,9 +60,7 @@ impl InputOptions {
         router: &Router,
         display: &DisplayHandle,
     ) -> Result<Option<InputService>> {
-        let mut create = |config: &DeviceConfig| -> Result<Box<dyn Transport>, TransportError> {
-            Ok(Box::new(VirtioLoopback::create_small(config)?))
-        };
+        let mut create = create;
         let backing = match self.input {
             InputChoice::None => return Ok(None),
             InputChoice::Virtio => Backing::Virtio(&mut create),

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use evdev::raw_stream::RawDevice;
-use evdev::{KeyCode, LedCode, PropType};
+use evdev::{KeyCode, LedCode, PropType, RelativeAxisCode};
 use rustix::fs::OFlags;
 
 use super::codes::{
     ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_X, ABS_Y, EV_ABS, EV_LED, EV_SYN, SYN_REPORT,
 };
 use super::device::{InputError, failed};
+use super::kind::DeviceKind;
 use super::sorter::{Frames, Positions, Sorter, scale};
 use super::wire::Event;
 

@@ -122,10 +122,18 @@ pub struct Sorter {
 
 impl Default for Sorter {
     fn default() -> Self {
+        Self::new(DeviceKind::Pointer)
+    }
+}
+
+impl Sorter {
+    /// For a source whose buttons are those of `pointer` until it moves one.
+    #[must_use]
+    pub fn new(pointer: DeviceKind) -> Self {
         Self {
             frame: Vec::new(),
             overflowed: false,
-            pointer: DeviceKind::Pointer,
+            pointer,
             held: BTreeMap::new(),
             wheels: [Wheel::default(); 2],
             slot: 0,
@@ -135,9 +143,7 @@ impl Default for Sorter {
             told_first: Contact { x: -1, y: -1 },
         }
     }
-}
 
-impl Sorter {
     /// Takes an event. With a report, which ends a frame, gives what the devices are to say.
     pub fn push(&mut self, event: Event, positions: Positions) -> Frames {
         if (event.kind, event.code) != (EV_SYN, SYN_REPORT) {
