@@ -102,7 +102,10 @@ impl EvdevSource {
             return Err(failed("using an input device")(kind));
         }
         let options = options.clone();
-        let mut source = Self { device, options, axes, sorter: Sorter::default(), dropped: false };
+        let moves = device.supported_relative_axes();
+        let is_mouse = moves.is_some_and(|axes| axes.contains(RelativeAxisCode::REL_X));
+        let sorter = Sorter::new(if is_mouse { DeviceKind::Mouse } else { DeviceKind::Pointer });
+        let mut source = Self { device, options, axes, sorter, dropped: false };
         log::info!(
             "input: {} ({}) for scanout {}",
             source.options.path.display(),

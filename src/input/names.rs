@@ -19,13 +19,25 @@ pub fn transport_name(gpu: &str, scanout: u32, kind: DeviceKind) -> String {
     let mut hasher = DefaultHasher::new();
     gpu.hash(&mut hasher);
     let number = format!("-{:06x}", hasher.finish() & 0xff_ffff);
-    let kept = gpu.floor_char_boundary(room.saturating_sub(number.len()));
-    format!("{}{number}{suffix}", gpu.get(..kept).unwrap_or_default())
+    format!("{}{number}{suffix}", cut(gpu, room.saturating_sub(number.len())))
+}
+
+/// As much of a text as `most` bytes have room for.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> &str {
+    (0..=most.min(text.len())).rev().find_map(|length| text.get(..length)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_are_not_cut_in_two() {
+        assert_eq!(cut("äö", 3), "ä");
+        assert_eq!(cut("äö", 4), "äö");
+        assert_eq!(cut("a", 9), "a");
+    }
 
     #[test]
     fn names_fit_and_differ() {

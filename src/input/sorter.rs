@@ -240,9 +240,10 @@ impl Sorter {
             ABS_MT_SLOT => self.slot = event.value,
             _ if !(0..MAX_CONTACTS).contains(&self.slot) => {}
             ABS_MT_TRACKING_ID if event.value < 0 => {
-                if self.contacts.remove(&self.slot).is_some() {
-                    self.tell_contact(frames, ABS_MT_TRACKING_ID, -1);
+                if self.contacts.remove(&self.slot).is_none() {
+                    return;
                 }
+                self.tell_contact(frames, ABS_MT_TRACKING_ID, -1);
             }
             ABS_MT_TRACKING_ID => {
                 self.contacts.entry(self.slot).or_default();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::codes::{EV_ABS, EV_KEY, EV_LED, EV_REL, EV_REP};
+use super::names::cut;
 use super::wire::{AbsInfo, DevIds, EntryHeader, select};
 
 /// Longest name and serial number, in bytes: the driver has 64 with the final NUL.
@@ -71,7 +72,7 @@ impl Capabilities {
 
 /// As much of a text as the driver has room for.
 fn text(text: &str) -> &[u8] {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().as_bytes()
+    cut(text, MAX_TEXT).as_bytes()
 }
 
 /// Codes as bits, the first in the lowest bit of the first byte.

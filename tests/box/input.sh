@@ -155,12 +155,18 @@ pkill -x libinput-debug- || true
 start_device killed --input-device "$mouse"
 wait_for 20 test -c "$(node_of 'killed scanout 0 mouse')"
 watch 'killed scanout 0 mouse' /tmp/motion
+udevadm settle --timeout=20
+stdbuf -oL libinput debug-events --show-keycodes --udev seat-killed >/tmp/libinput.log 2>&1 &
+wait_for 20 grep -q 'killed scanout 0 touch .*cap:t' /tmp/libinput.log
 does mouse 'BTN_LEFT 0' 'BTN_LEFT 1'
 says /tmp/motion "$(key 272 BTN_LEFT 1)"
+wait_for 20 grep -q 'BTN_LEFT (272) pressed' /tmp/libinput.log
 kill -KILL "$device"
 wait "$device" && fail "it survived"
 wait_for 20 ended /tmp/motion
-says /tmp/motion "$(key 272 BTN_LEFT 1)" "$(key 272 BTN_LEFT 0)"
+# evdev has no time to tell of it, but who follows the devices lets go.
+wait_for 20 in_order /tmp/libinput.log 'BTN_LEFT (272) pressed' 'BTN_LEFT (272) released' DEVICE_REMOVED
+pkill -x libinput-debug- || true
 gone() { [[ -z $(ls -d /sys/devices/platform/virtio-loopback.* 2>/dev/null) ]]; }
 wait_for 20 gone
 no_stuck_task
