@@ -6,6 +6,7 @@ mod demo;
 mod display;
 mod fd;
 mod host_visible;
+mod input;
 mod keep;
 mod keeper;
 mod limits;

@@ -8,6 +8,7 @@ pub mod fd_store;
 pub mod features;
 mod file_size;
 pub mod gpu;
+pub mod input;
 pub mod limits;
 mod one_line;
 pub mod recording;

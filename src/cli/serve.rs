@@ -18,11 +18,13 @@ use virtio_loopback_gpu::control::{
 use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::gpu::Counters;
+use virtio_loopback_gpu::input::Router;
 use virtio_loopback_gpu::limits::{DeviceLimits, LimitKey};
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
+use super::input::InputOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
 use super::window;
@@ -37,6 +39,7 @@ use self::control::Control;
 pub fn serve(
     options: &DeviceOptions,
     keep: Option<&KeepOptions>,
+    input: Option<&InputOptions>,
     create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
@@ -52,10 +55,16 @@ pub fn serve(
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     let (window_sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
     // Closing the last window ends the presenter, and that the device.
+    let router = Router::new().context("cannot pass on what windows get")?;
+    let windows = router.clone();
     let on_event = move |event| {
         window::tell_of(&event);
-        if let DisplayEvent::Resized { scanout, width, height } = event {
-            window_sizes.resized(scanout, width, height);
+        match event {
+            DisplayEvent::Input(event) => windows.send(event),
+            DisplayEvent::Resized { scanout, width, height } => {
+                window_sizes.resized(scanout, width, height);
+            }
+            _ => {}
         }
     };
     let mut display = display::Options { loss, ..options.display.options(&options.name) };
@@ -90,6 +99,12 @@ pub fn serve(
     if let Some(replug) = replug {
         adapter.replug_with(replug);
     }
+    // Removed when this returns, with the device.
+    let scanouts = adapter_options.monitors.count();
+    let _input = input
+        .map(|input| input.start(&options.name, scanouts, &router, &display))
+        .transpose()?
+        .flatten();
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
