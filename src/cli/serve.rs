@@ -10,7 +10,7 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
 use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, OnResize, Replug, RestartPolicy, Shared,
+    self, Adapter, AdapterError, OnResize, Replug, RestartPolicy, Shared, WindowSizes,
 };
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
@@ -50,17 +50,7 @@ pub fn serve(
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     let (window_sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
-    // Closing the last window ends the presenter, and that the device.
-    let on_event = move |event| {
-        window::tell_of(&event);
-        if let DisplayEvent::Resized { scanout, width, height } = event {
-            window_sizes.resized(scanout, width, height);
-        }
-    };
-    let mut display_options = options.display.options(&options.name);
-    display_options.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
-    let (presenter, display) =
-        Presenter::open(display_options, on_event).context("cannot start the display")?;
+    let (presenter, display) = open_display(options, window_sizes)?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
@@ -97,6 +87,23 @@ pub fn serve(
         Ok(result?)
     };
     run_beside(&display, stopper, device, || Ok(presenter.run()?))
+}
+
+/// Opens the display, and passes on what users do to its windows. Closing the last of them ends the
+/// presenter, and that the device.
+fn open_display(
+    options: &DeviceOptions,
+    window_sizes: WindowSizes,
+) -> Result<(Presenter, DisplayHandle)> {
+    let on_event = move |event| {
+        window::tell_of(&event);
+        if let DisplayEvent::Resized { scanout, width, height } = event {
+            window_sizes.resized(scanout, width, height);
+        }
+    };
+    let mut display = options.display.options(&options.name);
+    display.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
+    Presenter::open(display, on_event).context("cannot start the display")
 }
 
 /// Runs `device` on a thread of its own while `present` runs on this one. However one of them
