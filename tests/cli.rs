@@ -290,6 +290,41 @@ fn bad_options_are_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn options_of_windows_are_checked_and_keys_are_in_the_help() {
+    let place = Place::new();
+    for (option, value, message) in [
+        ("--window-size", "12", "a size is WxH, each 1 to 16384, such as 1280x720"),
+        ("--window-position", "1;2", "a position is X,Y, each -32768 to 32767, such as 100,50"),
+        (
+            "--shortcut-mod",
+            "ctrl+f",
+            "unknown key \"f\"; one or more, joined by +, of ctrl, alt, shift, super, lctrl, rctrl, \
+             lshift, rshift, lalt, ralt, lsuper, rsuper, scrolllock, pause, menu",
+        ),
+    ] {
+        let outcome = place.run(&["demo", option, value]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
+        assert!(
+            outcome.stderr.starts_with(&format!("error: invalid value '{value}' for '{option} "))
+        );
+        assert!(
+            outcome.stderr.ends_with(&format!(": {message} (see --help)\n")),
+            "{}",
+            outcome.stderr
+        );
+    }
+    let options = ["--window-position", "-5,7", "--scale", "1:1", "--filter", "nearest"];
+    let running =
+        place.demo(&[&options[..], &["--shortcut-mod", "Super", "--frames", "1"]].concat());
+    assert_eq!(running.end().code, Some(0));
+    for command in ["run", "demo"] {
+        let help = place.run(&[command, "--help"]).stdout;
+        assert!(help.contains("\nWindows:\n"), "{help}");
+        assert!(help.contains("\n  F11, MOD+F     full screen, and back"), "{help}");
+    }
+}
+
+#[test]
 fn bad_file_descriptors_are_bad_options() {
     let place = Place::new();
     let bad = |message: &str| {
@@ -485,6 +520,9 @@ fn a_running_device_answers_ctl() {
         assert!(scanout["updates"].as_u64().unwrap() > 0);
         assert!(scanout["presents"].as_u64() <= scanout["updates"].as_u64());
         assert!(scanout["frames_per_second"].as_f64().unwrap() < 1000.0);
+        assert!(scanout["updates_per_second"].as_f64().unwrap() < 1000.0);
+        assert!(scanout["damaged_bytes"].as_u64().unwrap() >= width * height * 4);
+        assert_eq!(scanout["copied_bytes"], 0, "headless");
         assert!(scanout["last_present_ms"].as_u64().unwrap() < 10_000);
     }
     let text = place.run(&["ctl", "status"]).stdout;

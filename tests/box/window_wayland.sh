@@ -6,7 +6,7 @@
 
 export XDG_RUNTIME_DIR=/run/wayland WAYLAND_DISPLAY=wayland-window
 unset DISPLAY
-mkdir -p -m 0700 "$XDG_RUNTIME_DIR"
+mkdir -m 0700 "$XDG_RUNTIME_DIR"
 cat >/tmp/weston-window.ini <<'END'
 [shell]
 background-color=0xff000000

@@ -163,6 +163,8 @@ const MODIFIER_KEYS: &[ModifierKey] = &[
     ModifierKey { name: "super", label: "Super", keys: &[Scancode::LGui, Scancode::RGui] },
     ModifierKey { name: "lctrl", label: "LeftCtrl", keys: &[Scancode::LCtrl] },
     ModifierKey { name: "rctrl", label: "RightCtrl", keys: &[Scancode::RCtrl] },
+    ModifierKey { name: "lshift", label: "LeftShift", keys: &[Scancode::LShift] },
+    ModifierKey { name: "rshift", label: "RightShift", keys: &[Scancode::RShift] },
     ModifierKey { name: "lalt", label: "LeftAlt", keys: &[Scancode::LAlt] },
     ModifierKey { name: "ralt", label: "RightAlt", keys: &[Scancode::RAlt] },
     ModifierKey { name: "lsuper", label: "LeftSuper", keys: &[Scancode::LGui] },
