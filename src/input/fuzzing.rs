@@ -3,8 +3,10 @@
 use loopback_driver_glue::QueueInfo;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::kind::DeviceKind;
 use super::outbox::Outbox;
 use super::rings::Ring;
+use super::sorter::{Positions, Sorter};
 use super::wire::Event;
 
 /// Bytes of the driver's memory.
@@ -80,5 +82,25 @@ impl Rings {
         self.events = ring(false, self.event_idx);
         self.status = ring(true, self.event_idx);
         self.outbox.forget();
+    }
+}
+
+/// A source.
+#[derive(Debug, Default)]
+pub struct Source(Sorter);
+
+impl Source {
+    /// It says something, with positions in pixels of such a frame; 0: of no frame.
+    pub fn push(&mut self, event: Event, width: u32, height: u32) -> Vec<(DeviceKind, Vec<Event>)> {
+        let positions = match (width, height) {
+            (0, _) => Positions::Unknown,
+            _ => Positions::Pixels { width, height },
+        };
+        self.0.push(event, positions).into_iter().collect()
+    }
+
+    /// It lets go of everything.
+    pub fn release(&mut self) -> Vec<(DeviceKind, Vec<Event>)> {
+        self.0.release().into_iter().collect()
     }
 }

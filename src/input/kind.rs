@@ -39,6 +39,12 @@ const HOST_KEYS: [u16; 10] = [
 /// The last key of an ordinary keyboard (`KEY_MICMUTE`).
 const LAST_KEY: u16 = 248;
 
+/// Whether a keyboard of ours has a key.
+#[must_use]
+pub fn has_key(code: u16) -> bool {
+    (1..=LAST_KEY).contains(&code) && !HOST_KEYS.contains(&code)
+}
+
 /// Red Hat, as of virtio; the products are ours.
 const VENDOR: u16 = 0x1af4;
 
@@ -83,7 +89,7 @@ impl DeviceKind {
         let wheels = [REL_WHEEL, REL_HWHEEL, REL_WHEEL_HI_RES, REL_HWHEEL_HI_RES];
         match self {
             Self::Keyboard => {
-                capabilities.keys = (1..=LAST_KEY).filter(|key| !HOST_KEYS.contains(key)).collect();
+                capabilities.keys = (1..=LAST_KEY).filter(|key| has_key(*key)).collect();
                 capabilities.leds = vec![LED_NUML, LED_CAPSL, LED_SCROLLL];
                 capabilities.repeats = true;
             }

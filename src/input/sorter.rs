@@ -11,15 +11,13 @@ use super::codes::{
     BTN_LEFT, BTN_TOUCH, EV_ABS, EV_KEY, EV_REL, EV_SYN, KEY_PRINT, KEY_SYSRQ, REL_HWHEEL,
     REL_HWHEEL_HI_RES, REL_WHEEL, REL_WHEEL_HI_RES, REL_X, REL_Y, SYN_REPORT,
 };
-use super::kind::{DeviceKind, MAX_CONTACTS, MAX_POSITION};
+use super::kind::{DeviceKind, MAX_CONTACTS, MAX_POSITION, has_key};
 use super::wire::Event;
 
 /// Events of a source between two reports, at most.
 const MOST: usize = 256;
 /// Units of a wheel's fine motion in one notch (`REL_WHEEL_HI_RES` of the kernel's documentation).
 const NOTCH: i32 = 120;
-/// The first code of the buttons: keys are below (`BTN_MISC`).
-const FIRST_BUTTON: u16 = 0x100;
 /// Tracking ids are 16 bits long, as of the kernel's own drivers.
 const TRACKING_IDS: i32 = 0xffff;
 
@@ -194,8 +192,8 @@ impl Sorter {
         let code = if event.code == KEY_SYSRQ { KEY_PRINT } else { event.code };
         let device = match code {
             BTN_LEFT..=BTN_EXTRA => self.pointer,
-            0..FIRST_BUTTON => DeviceKind::Keyboard,
-            // Other buttons are of devices that a scanout does not have.
+            code if has_key(code) => DeviceKind::Keyboard,
+            // Other buttons are of devices that a scanout does not have; other keys are the host's.
             _ => return,
         };
         let device = match event.value {

@@ -1,9 +1,8 @@
 //! Devices of the kernel's uinput, for machines without our module.
 //!
-//! They have no lights and repeat no keys: the `evdev` crate sets up neither. Compositors repeat
-//! themselves.
+//! They have no lights, repeat no keys and have no serial number: the `evdev` crate sets up none of these.
+//! Compositors repeat themselves. By their name and ids udev's rules know them.
 
-use std::ffi::CString;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,9 +15,6 @@ use evdev::{
 use super::device::{InputError, failed};
 use super::table::Capabilities;
 use super::wire::Event;
-
-/// What `phys` of such a device begins with, for udev's rules.
-const PHYS: &str = "virtio-loopback-gpu";
 
 /// A device of uinput. Dropping it removes it.
 #[derive(Debug)]
@@ -59,7 +55,6 @@ impl UinputDevice {
 
 fn build(capabilities: &Capabilities) -> io::Result<VirtualDevice> {
     let ids = capabilities.ids;
-    let phys = CString::new(format!("{PHYS}/{}", capabilities.serial))?;
     let properties: AttributeSet<_> =
         capabilities.properties.iter().copied().map(PropType).collect();
     let mut builder = VirtualDevice::builder()?
@@ -70,7 +65,6 @@ fn build(capabilities: &Capabilities) -> io::Result<VirtualDevice> {
             ids.product.get(),
             ids.version.get(),
         ))
-        .with_phys(&phys)?
         .with_properties(&properties)?;
     if !capabilities.keys.is_empty() {
         let keys: AttributeSet<_> = capabilities.keys.iter().copied().map(KeyCode).collect();

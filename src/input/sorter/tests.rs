@@ -65,6 +65,8 @@ fn print_does_not_reach_the_hosts_magic_key() {
     let printed = |value| (DeviceKind::Keyboard, vec![key(KEY_PRINT, value)]);
     assert_eq!(frame(&mut sorter, &[key(KEY_SYSRQ, 1)]), [printed(1)]);
     assert_eq!(frame(&mut sorter, &[key(KEY_SYSRQ, 0)]), [printed(0)]);
+    assert_eq!(frame(&mut sorter, &[key(KEY_POWER, 1)]), []);
+    assert_eq!(frame(&mut sorter, &[key(0, 1), key(249, 1), key(0x2ff, 1)]), []);
     let keyboard = DeviceKind::Keyboard.capabilities("gpu0", 0);
     assert!(!keyboard.has(EV_KEY, KEY_SYSRQ) && !keyboard.has(EV_KEY, KEY_POWER));
     assert!(keyboard.has(EV_KEY, KEY_PRINT));
