@@ -6,10 +6,13 @@ mod demo;
 mod display;
 mod fd;
 mod host_visible;
+mod input;
 mod keep;
 mod keeper;
 mod limits;
+mod loss;
 mod output;
+mod record;
 mod render;
 mod render_server;
 mod run;
@@ -36,6 +39,7 @@ use virtio_loopback_gpu::one_line;
 
 use self::display::DisplayOptions;
 use self::limits::LimitOptions;
+use self::loss::LossOptions;
 use self::render::RenderOptions;
 use self::sandbox::SandboxOptions;
 use self::scanouts::ScanoutOptions;
@@ -191,6 +195,8 @@ struct DeviceOptions {
     scanouts: ScanoutOptions,
     #[command(flatten)]
     display: DisplayOptions,
+    #[command(flatten)]
+    loss: LossOptions,
     /// Use the GPU backend that listens on this socket instead of starting one.
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["render", "render_node", "sandbox", "user"])]
     backend: Option<PathBuf>,

@@ -26,14 +26,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::{MonitorChange, MonitorSpecError};
 
-pub use client::{ClientError, change_scanout, detach, quit, screenshot, status};
+pub use client::{ClientError, Frame, change_scanout, detach, frame, quit, screenshot, status};
 pub use server::{ControlServer, Controlled, ServerError};
 pub use status::{KeepStatus, LimitStatus, MonitorStatus, SandboxStatus, ScanoutStatus, Status};
 
 /// Largest line of a request or an answer, in bytes.
 const MAX_LINE: u64 = 256 * 1024;
-/// Largest PNG, in bytes.
-const MAX_PNG: u64 = 1 << 30;
+/// Largest PNG or picture, in bytes.
+const MAX_PICTURE: u64 = 1 << 30;
 
 /// What a client may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,11 @@ pub enum Request {
     Status,
     /// What a scanout shows.
     Screenshot {
+        /// Its index.
+        scanout: u32,
+    },
+    /// The same, as it is.
+    Frame {
         /// Its index.
         scanout: u32,
     },
@@ -109,6 +114,13 @@ pub enum Answer {
     Png {
         /// Bytes.
         length: u64,
+    },
+    /// To [`Request::Frame`]; 3 bytes for each pixel follow: R, G, B, rows from the top.
+    Frame {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
     },
     /// To [`Request::Scanout`].
     Changed {

@@ -76,6 +76,16 @@ impl Headless {
         Ok(())
     }
 
+    pub(crate) fn stand_in(&self, id: u32, frame: &Frame) -> Result<(), DisplayError> {
+        let picture = frame.picture()?;
+        let mut scanout = lock(self.scanout(id)?);
+        if let Some(Source::Ended { kept, .. }) = &mut scanout.source {
+            *kept = Some(picture);
+            scanout.cursor.visible = false;
+        }
+        Ok(())
+    }
+
     pub(crate) fn source_lost(&self) {
         for scanout in &self.scanouts {
             let mut scanout = lock(scanout);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::SdlOptions;
+use crate::{LossPolicy, SdlOptions};
 
 /// Where scanouts are shown. Closed: every `match` on it names all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +43,8 @@ pub struct Options {
     pub kind: DisplayKind,
     /// The device's name, shown in window titles.
     pub name: String,
+    /// What scanouts show that nobody draws any more.
+    pub loss: LossPolicy,
     /// For [`DisplayKind::Sdl`] only.
     pub sdl: SdlOptions,
 }
@@ -50,6 +52,7 @@ pub struct Options {
 impl Options {
     /// Options with SDL's defaults.
     pub fn new(kind: DisplayKind, name: impl Into<String>) -> Options {
-        Options { kind, name: name.into(), sdl: SdlOptions::default() }
+        let (loss, sdl) = Default::default();
+        Options { kind, name: name.into(), loss, sdl }
     }
 }

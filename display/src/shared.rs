@@ -73,6 +73,8 @@ struct Scanout {
     cursor: Cursor,
     /// The live source is to end so when its damage has been read.
     ending: Option<Signal>,
+    /// To be shown instead of the last picture of a source that has ended.
+    stand_in: Option<Frame>,
     /// The presenter reads a frame.
     reading: bool,
     /// Nothing of the source has been read yet.
@@ -94,6 +96,7 @@ impl Scanout {
             (None, _) => return self.end_when_read(Signal::Off),
         }
         self.ending = None;
+        self.stand_in = None;
         self.damage.clear();
         self.changed = true;
     }
@@ -127,7 +130,7 @@ impl Scanout {
     fn take_work(&mut self, id: u32) -> Option<ScanoutWork> {
         let frame = match self.source.as_ref()? {
             Source::Live(frame) => Some(frame.clone()),
-            Source::Ended { .. } => None,
+            Source::Ended { .. } => self.stand_in.take(),
         };
         // There is none unless something has changed.
         let damage = self.damage.take();
@@ -196,6 +199,23 @@ impl Shared {
         self.wake(state);
         if off {
             self.wait_until_read(|other| other == id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stand_in(&self, id: u32, frame: Frame) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let closed = state.closed;
+        let scanout = state.scanout(id)?;
+        if closed {
+            return Err(DisplayError::Closed);
+        }
+        if let Some(Source::Ended { .. }) = scanout.source {
+            scanout.damage.add(frame.layout().bounds());
+            scanout.stand_in = Some(frame);
+            scanout.cursor.visible = false;
+            scanout.changed = true;
+            self.wake(state);
         }
         Ok(())
     }

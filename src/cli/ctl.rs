@@ -36,6 +36,8 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = index())]
         scanout: u32,
     },
+    /// Save what a scanout shows over a time, as video.
+    Record(super::record::Options),
     /// Change what the driver finds at its scanouts; its clients are told.
     #[command(subcommand)]
     Scanout(ScanoutCommand),
@@ -81,7 +83,7 @@ enum ScanoutCommand {
 const MONITOR: &str = "WxH[@RATE|@X,Y][,KEY=VALUE]";
 
 /// Takes an index of a scanout.
-fn index() -> RangedI64ValueParser<u32> {
+pub fn index() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..16)
 }
 
@@ -107,6 +109,7 @@ pub fn run(options: &Options) -> Result<()> {
             let json = serde_json::to_string_pretty(&control::status(name)?)?;
             output::print(&format_args!("{json}\n"))?;
         }
+        Command::Record(options) => super::record::run(name, options)?,
         Command::Screenshot { path, scanout } => control::screenshot(name, *scanout, path)?,
         Command::Scanout(command) => {
             let scanout = control::change_scanout(name, command.request())?;

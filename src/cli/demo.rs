@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let ending = Arc::new(AtomicBool::new(false));
     let mut player = None;
-    let served = serve(&options.device, None, create, None, ready, |display, stopper| {
+    let served = serve(&options.device, None, None, create, None, ready, |display, stopper| {
         let driver = made.take().context("there is no device")?;
         player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
         Ok(())

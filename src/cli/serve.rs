@@ -8,9 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
-use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
+use virtio_loopback_display::{
+    self as display, DisplayEvent, DisplayHandle, LossPolicy, Presenter, Signal,
+};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, OnResize, Replug, RestartPolicy, Shared, WindowSizes,
+    self, Adapter, AdapterError, Cgroup, Monitors, OnResize, Replug, RestartPolicy, Shared,
+    WindowFollower,
 };
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
@@ -18,11 +21,13 @@ use virtio_loopback_gpu::control::{
 use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::gpu::Counters;
+use virtio_loopback_gpu::input::Router;
 use virtio_loopback_gpu::limits::{DeviceLimits, LimitKey};
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
+use super::input::InputOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
 use super::window;
@@ -37,20 +42,22 @@ use self::control::Control;
 pub fn serve(
     options: &DeviceOptions,
     keep: Option<&KeepOptions>,
+    input: Option<&InputOptions>,
     create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
     let cgroup = options.cgroup()?;
+    let loss = options.loss.policy()?;
     // Before there are threads, which would keep what they have.
     if options.sandbox.mode() != Mode::Off {
         sandbox::limit_adapter().context("cannot drop capabilities")?;
     }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
-    let (window_sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
-    let (presenter, display) = open_display(options, window_sizes)?;
+    let router = Router::new().context("cannot pass on what windows get")?;
+    let (presenter, display, follower) = open_display(options, loss, &router)?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
@@ -59,16 +66,7 @@ pub fn serve(
     followed.context("cannot follow the sizes of windows")?;
     let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
     control.serve(controlled).context("cannot serve `ctl`")?;
-    let adapter_options = adapter::Options {
-        name: options.name.clone(),
-        monitors,
-        program: options.backend_quirks.program(),
-        backend: options.backend().context("cannot find the program's own file in /proc")?,
-        restarts: RestartPolicy::default(),
-        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
-        limits: options.limits.limits(),
-        cgroup,
-    };
+    let adapter_options = adapter_options(options, keep, monitors, cgroup)?;
     let foreign = options.backend.is_some();
     let keep = keep.map(|keep| keep.open(&options.name, foreign)).transpose()?.flatten();
     let adapter = Adapter::start(&adapter_options, display.clone(), shared, stop, keep, create);
@@ -79,6 +77,12 @@ pub fn serve(
     if let Some(replug) = replug {
         adapter.replug_with(replug);
     }
+    // Removed when this returns, with the device.
+    let scanouts = adapter_options.monitors.count();
+    let _input = input
+        .map(|input| input.start(&options.name, scanouts, &router, &display))
+        .transpose()?
+        .flatten();
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
@@ -89,21 +93,49 @@ pub fn serve(
     run_beside(&display, stopper, device, || Ok(presenter.run()?))
 }
 
-/// Opens the display, and passes on what users do to its windows. Closing the last of them ends the
-/// presenter, and that the device.
+/// What the adapter is told of the device.
+fn adapter_options(
+    options: &DeviceOptions,
+    keep: Option<&KeepOptions>,
+    monitors: Monitors,
+    cgroup: Option<Cgroup>,
+) -> Result<adapter::Options> {
+    Ok(adapter::Options {
+        name: options.name.clone(),
+        monitors,
+        program: options.backend_quirks.program(),
+        backend: options.backend().context("cannot find the program's own file in /proc")?,
+        restarts: RestartPolicy::default(),
+        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
+        limits: options.limits.limits(),
+        cgroup,
+    })
+}
+
+/// Opens the display, whose windows' input goes to `router` and whose sizes go to the follower.
 fn open_display(
     options: &DeviceOptions,
-    window_sizes: WindowSizes,
-) -> Result<(Presenter, DisplayHandle)> {
+    loss: LossPolicy,
+    router: &Router,
+) -> Result<(Presenter, DisplayHandle, WindowFollower)> {
+    let on_resize = options.scanouts.on_resize();
+    let (window_sizes, follower) = adapter::window_sizes(on_resize);
+    let windows = router.clone();
+    // Closing the last window ends the presenter, and that the device.
     let on_event = move |event| {
         window::tell_of(&event);
-        if let DisplayEvent::Resized { scanout, width, height } = event {
-            window_sizes.resized(scanout, width, height);
+        match event {
+            DisplayEvent::Input(event) => windows.send(event),
+            DisplayEvent::Resized { scanout, width, height } => {
+                window_sizes.resized(scanout, width, height);
+            }
+            _ => {}
         }
     };
-    let mut display = options.display.options(&options.name);
-    display.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
-    Presenter::open(display, on_event).context("cannot start the display")
+    let mut display = display::Options { loss, ..options.display.options(&options.name) };
+    display.sdl.report_resize = on_resize != OnResize::Ignore;
+    let opened = Presenter::open(display, on_event).context("cannot start the display")?;
+    Ok((opened.0, opened.1, follower))
 }
 
 /// Runs `device` on a thread of its own while `present` runs on this one. However one of them

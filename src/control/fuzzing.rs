@@ -103,6 +103,16 @@ pub fn screenshot(stream: UnixStream, scanout: u32) -> Result<Vec<u8>, ClientErr
     client::screenshot_of(stream, scanout)
 }
 
+/// Asks the device behind `stream` for what a scanout shows.
+pub fn frame(stream: UnixStream, scanout: u32) -> Result<client::Frame, ClientError> {
+    client::frame_of(stream, scanout)
+}
+
+/// Has the device behind `stream` change its monitors.
+pub fn change_scanout(stream: UnixStream, request: ScanoutRequest) -> Result<u32, ClientError> {
+    client::change_of(stream, request)
+}
+
 /// Tells the device behind `stream` to end.
 pub fn quit(stream: UnixStream) -> Result<(), ClientError> {
     client::end_of(stream, &Request::Quit)

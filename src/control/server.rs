@@ -142,6 +142,13 @@ pub(super) fn answer(client: &UnixStream, device: &impl Controlled) -> io::Resul
     match serde_json::from_str(&line) {
         Ok(Request::Status) => send(client, &Answer::Status(Box::new(device.status())), &[])?,
         Ok(Request::Screenshot { scanout }) => send_screenshot(client, device.display(), scanout)?,
+        Ok(Request::Frame { scanout }) => match device.display().screenshot(scanout) {
+            Ok(picture) => {
+                let (width, height) = (picture.width(), picture.height());
+                send(client, &Answer::Frame { width, height }, picture.as_rgb())?;
+            }
+            Err(error) => send_error(client, one_line(&error))?,
+        },
         Ok(Request::Scanout(request)) => match device.change_scanout(request) {
             Ok(scanout) => send(client, &Answer::Changed { scanout }, &[])?,
             Err(message) => send_error(client, message)?,

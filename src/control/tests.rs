@@ -24,6 +24,7 @@ fn requests_are_lines_anybody_can_write() {
             r#"{"command":"scanout","change":"remove","scanout":1}"#,
             Request::Scanout(ScanoutRequest::Remove { scanout: 1 }),
         ),
+        (r#"{"command":"frame","scanout":3}"#, Request::Frame { scanout: 3 }),
         (r#"{"command":"quit"}"#, Request::Quit),
         (r#"{"command":"detach"}"#, Request::Detach),
     ] {
@@ -37,6 +38,7 @@ fn answers_are_lines_anybody_can_read() {
     for (text, answer) in [
         (r#"{"png":{"length":7}}"#, Answer::Png { length: 7 }),
         (r#"{"changed":{"scanout":1}}"#, Answer::Changed { scanout: 1 }),
+        (r#"{"frame":{"width":2,"height":3}}"#, Answer::Frame { width: 2, height: 3 }),
         (r#""done""#, Answer::Done),
         (r#"{"error":{"message":"no\nline"}}"#, Answer::Error { message: "no\nline".into() }),
     ] {
