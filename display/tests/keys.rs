@@ -31,8 +31,11 @@ const CASES: &[(&str, On, fn())] = &[
     ("sizes_by_key", On::User, sizes_by_key),
     ("screenshot_by_key", On::User, screenshot_by_key),
     ("overlay_by_key", On::User, overlay_by_key),
+    ("gl_overlay_by_key", On::GlUser, overlay_by_key),
+    ("gl_pointer_is_in_pixels", On::GlUser, pointer_in_a_larger_window),
     ("quit_by_key", On::User, quit_by_key),
     ("resizes_are_reported_and_followed", On::User, resizes_are_reported_and_followed),
+    ("maximised_windows_are_followed", On::Desktop, maximised_windows_are_followed),
     ("resizes_need_not_be_reported", On::Desktop, resizes_need_not_be_reported),
     ("size_and_position_by_option", On::User, size_and_position_by_option),
     ("title_says_rates_and_grab", On::User, title_says_rates_and_grab),
@@ -293,6 +296,23 @@ fn pointer_is_in_pixels_of_the_frame() {
             let frame: (i32, i32) = frame.unwrap();
             expect_input(events, &at(frame.0, frame.1));
         }
+    });
+}
+
+/// Without a window manager's help.
+fn pointer_in_a_larger_window() {
+    with_window(options(), (100, 50), |display, events, _, window| {
+        xdotool(&format!("windowsize --sync {window} 300 150 windowmove --sync {window} 5 10"));
+        eventually("the size", || size(display) == (300, 150));
+        xdotool("mousemove 100 100");
+        settle();
+        clear(events);
+        xdotool("mousemove 5 10");
+        expect_input(events, &at(0, 0));
+        xdotool("mousemove 157 84");
+        expect_input(events, &at(50, 24));
+        xdotool("mousemove 304 159");
+        expect_input(events, &at(99, 49));
     });
 }
 
@@ -676,6 +696,34 @@ fn resizes_are_reported_and_followed() {
         eventually("the frame's size", || size(display) == (60, 50));
         settle();
         assert_eq!(resized(events), reports);
+    });
+}
+
+fn maximised_windows_are_followed() {
+    with_window(options(), (160, 100), |display, events, _, _| {
+        xdotool("key super+m");
+        eventually("the report", || resized(events).len() == 1);
+        let maximised = resized(events)[0];
+        // The screen's width, and its height less the title bar.
+        assert!(maximised.0 >= 310 && (150..200).contains(&maximised.1), "{maximised:?}");
+        assert_eq!(size(display), maximised);
+        // The client follows, 1:1.
+        let answer = Canvas::filled(maximised.0, maximised.1, RED);
+        answer.put(maximised.0 - 1, maximised.1 - 1, [0, 255, 0, 0]);
+        show(display, 0, &answer);
+        assert_eq!(size(display), maximised);
+        let picture = display.screenshot(0).unwrap();
+        assert_eq!(picture.pixel(0, 0), Some(RED));
+        assert_eq!(picture.pixel(maximised.0 - 1, maximised.1 - 1), Some(GREEN));
+        assert_eq!(picture.pixel(maximised.0 - 2, maximised.1 - 1), Some(RED));
+        // A mode that is its own idea: the window stays.
+        show(display, 0, &Canvas::filled(80, 50, RED));
+        assert_eq!(size(display), maximised);
+        xdotool("key super+m");
+        eventually("the window's size again", || resized(events).len() == 2);
+        settle();
+        assert_eq!(resized(events), [maximised, (160, 100)]);
+        assert_eq!(size(display), (160, 100));
     });
 }
 

@@ -48,6 +48,8 @@ pub enum On {
     Desktop,
     /// X11, drawing by GL, which Mesa emulates where there is no GPU.
     Gl,
+    /// The same, and somebody who types and clicks.
+    GlUser,
 }
 
 /// The test's `main`.
@@ -91,7 +93,7 @@ fn run_case(name: &str, on: &On) -> &'static str {
     command.env_remove("SDL_VIDEODRIVER");
     let programs: &[&str] = match on {
         On::Dummy | On::X11 | On::Gl => &[],
-        On::User | On::Pointer => &["xdotool"],
+        On::User | On::Pointer | On::GlUser => &["xdotool"],
         On::Desktop => &["xdotool", "openbox"],
     };
     for program in programs {
@@ -102,18 +104,20 @@ fn run_case(name: &str, on: &On) -> &'static str {
     }
     let xvfb = match on {
         On::Dummy => None,
-        On::X11 | On::User | On::Pointer | On::Desktop | On::Gl => match Xvfb::start(on) {
-            Ok(xvfb) => Some(xvfb),
-            Err(error) => {
-                println!("{name}: Xvfb (package xvfb) does not start: {error}");
-                return "skipped";
+        On::X11 | On::User | On::Pointer | On::Desktop | On::Gl | On::GlUser => {
+            match Xvfb::start(on) {
+                Ok(xvfb) => Some(xvfb),
+                Err(error) => {
+                    println!("{name}: Xvfb (package xvfb) does not start: {error}");
+                    return "skipped";
+                }
             }
-        },
+        }
     };
     if let Some(xvfb) = &xvfb {
         command.env("DISPLAY", &xvfb.display).env(SCREEN, xvfb.directory.path());
     }
-    if let On::Gl = on {
+    if let On::Gl | On::GlUser = on {
         command.env(GL, "1");
     }
     match command.status().unwrap().code() {
@@ -128,6 +132,11 @@ fn has_gl() -> bool {
     let window = video.window("probe", 16, 16).hidden().opengl().build();
     window.is_ok_and(|window| window.gl_create_context().is_ok())
 }
+
+/// Super+M maximises, and back.
+const OPENBOX: &str = r#"<openbox_config xmlns="http://openbox.org/3.4/rc"><keyboard>
+<keybind key="W-m"><action name="ToggleMaximize"/></keybind>
+</keyboard></openbox_config>"#;
 
 struct Xvfb {
     process: Child,
@@ -158,9 +167,16 @@ impl Xvfb {
         let display = format!(":{}", number.trim());
         let mut manager = None;
         if let On::Desktop = on {
+            let config = directory.path().join("openbox.xml");
+            std::fs::write(&config, OPENBOX)?;
             let mut command = Command::new("openbox");
-            command.args(["--sm-disable", "--config-file", "/dev/null"]).env("DISPLAY", &display);
+            command.arg("--sm-disable").arg("--config-file").arg(config).env("DISPLAY", &display);
             manager = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+            // Which only a window manager can answer.
+            let mut question = Command::new("xdotool");
+            question.arg("get_desktop").env("DISPLAY", &display);
+            question.stdout(Stdio::null()).stderr(Stdio::null());
+            eventually("openbox", || question.status().unwrap().success());
         }
         Ok(Xvfb { process, manager, directory, display })
     }
@@ -276,7 +292,7 @@ pub fn pixel(display: &DisplayHandle, scanout: u32, x: u32, y: u32) -> [u8; 3] {
 }
 
 /// Waits for something the window system does in its own time.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
