@@ -47,16 +47,7 @@ pub fn serve(
     }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
-    // Closing the last window ends the presenter, and that the device.
-    let router = Router::new().context("cannot pass on what windows get")?;
-    let windows = router.clone();
-    let on_event = move |event| {
-        if let DisplayEvent::Input(event) = event {
-            windows.send(event);
-        }
-    };
-    let (presenter, display) = Presenter::open(options.display.options(&options.name), on_event)
-        .context("cannot start the display")?;
+    let (presenter, display, router) = open_display(options)?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
@@ -82,11 +73,9 @@ pub fn serve(
         adapter.replug_with(replug);
     }
     // Removed when this returns, with the device.
-    let scanouts = options.modes().count();
     let _input = input
-        .map(|input| input.start(&options.name, scanouts, &router, &display))
-        .transpose()?
-        .flatten();
+        .map(|input| input.start(&options.name, options.modes().count(), &router, &display))
+        .transpose()?;
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
@@ -95,6 +84,21 @@ pub fn serve(
         Ok(result?)
     };
     run_beside(&display, stopper, device, || Ok(presenter.run()?))
+}
+
+/// Opens the display. What its windows get goes to the router. Closing the last window ends the presenter,
+/// and that the device.
+fn open_display(options: &DeviceOptions) -> Result<(Presenter, DisplayHandle, Router)> {
+    let router = Router::new().context("cannot pass on what windows get")?;
+    let windows = router.clone();
+    let on_event = move |event| {
+        if let DisplayEvent::Input(event) = event {
+            windows.send(event);
+        }
+    };
+    let (presenter, display) = Presenter::open(options.display.options(&options.name), on_event)
+        .context("cannot start the display")?;
+    Ok((presenter, display, router))
 }
 
 /// Runs `device` on a thread of its own while `present` runs on this one. However one of them

@@ -283,8 +283,8 @@ impl Service {
         }
         let size = (self.hooks.frame_size)(scanout);
         let positions = match size {
-            Some((width, height)) => Positions::Pixels { width, height },
-            None => Positions::Unknown,
+            Some((width, height)) if width > 0 && height > 0 => Positions::Pixels { width, height },
+            _ => Positions::Unknown,
         };
         let frames = self.windows.entry(scanout).or_default().push(event, positions);
         self.send(scanout, &frames);
