@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod input;
 pub mod limits;
 mod one_line;
+pub mod recording;
 mod render_nodes;
 pub mod sandbox;
 pub mod sync;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::headless::Headless;
-use crate::sdl::{Completion, Shared};
+use crate::loss::LossWatch;
+use crate::shared::{Completion, Shared};
 use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
 
 /// What other threads use to show something. Clones are the same display.
@@ -14,12 +15,31 @@ use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
 #[derive(Clone)]
 pub struct DisplayHandle {
     pub(crate) inner: Inner,
+    pub(crate) loss: LossWatch,
 }
 
 #[derive(Clone)]
 pub(crate) enum Inner {
     Sdl(Arc<Shared>),
     Headless(Arc<Headless>),
+}
+
+impl Inner {
+    pub(crate) fn statistics(&self, scanout: u32) -> Option<Statistics> {
+        match self {
+            Inner::Sdl(shared) => shared.statistics(scanout),
+            Inner::Headless(headless) => headless.statistics(scanout),
+        }
+    }
+
+    /// Shows a frame in place of the last picture of a scanout that nobody draws. One that is drawn
+    /// again shows that.
+    pub(crate) fn stand_in(&self, scanout: u32, frame: Frame) -> Result<(), DisplayError> {
+        match self {
+            Inner::Sdl(shared) => shared.stand_in(scanout, frame),
+            Inner::Headless(headless) => headless.stand_in(scanout, &frame),
+        }
+    }
 }
 
 impl DisplayHandle {
@@ -34,10 +54,17 @@ impl DisplayHandle {
     ///
     /// [`DisplayError::Closed`] after [`quit`](DisplayHandle::quit).
     pub fn set_scanout(&self, scanout: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
+        let is_live = frame.is_some();
         match &self.inner {
             Inner::Sdl(shared) => shared.set_scanout(scanout, frame),
             Inner::Headless(headless) => headless.set_scanout(scanout, frame),
+        }?;
+        if is_live {
+            self.loss.live(scanout);
+        } else {
+            self.loss.lost(scanout);
         }
+        Ok(())
     }
 
     /// Says that whatever drew is gone: the last pictures stay, marked as such, and all frames'
@@ -47,6 +74,7 @@ impl DisplayHandle {
             Inner::Sdl(shared) => shared.source_lost(),
             Inner::Headless(headless) => headless.source_lost(),
         }
+        self.loss.all_lost();
     }
 
     /// Says that the pixels in `damage` have changed. It is clipped to the frame.
@@ -126,10 +154,7 @@ impl DisplayHandle {
 
     /// The scanout's figures; `None` if it never had a frame.
     pub fn statistics(&self, scanout: u32) -> Option<Statistics> {
-        match &self.inner {
-            Inner::Sdl(shared) => shared.statistics(scanout),
-            Inner::Headless(headless) => headless.statistics(scanout),
-        }
+        self.inner.statistics(scanout)
     }
 
     /// Makes [`Presenter::run`](crate::Presenter::run) return.

@@ -76,6 +76,16 @@ impl Headless {
         Ok(())
     }
 
+    pub(crate) fn stand_in(&self, id: u32, frame: &Frame) -> Result<(), DisplayError> {
+        let picture = frame.picture()?;
+        let mut scanout = lock(self.scanout(id)?);
+        if let Some(Source::Ended { kept, .. }) = &mut scanout.source {
+            *kept = Some(picture);
+            scanout.cursor.visible = false;
+        }
+        Ok(())
+    }
+
     pub(crate) fn source_lost(&self) {
         for scanout in &self.scanouts {
             let mut scanout = lock(scanout);
@@ -91,9 +101,11 @@ impl Headless {
             let closed = *lock(&self.closed);
             return Err(if closed { DisplayError::Closed } else { DisplayError::NoPicture(id) });
         };
-        if !damage.intersection(&frame.layout().bounds()).is_empty() {
-            scanout.counters.updates += 1;
-            scanout.counters.presented(Instant::now());
+        let damage = damage.intersection(&frame.layout().bounds());
+        if !damage.is_empty() {
+            let now = Instant::now();
+            scanout.counters.updated(damage, now);
+            scanout.counters.presented(now);
         }
         Ok(())
     }

@@ -32,6 +32,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod codes;
 mod cursor;
 mod error;
 mod event;
@@ -40,11 +41,13 @@ mod frame;
 mod geometry;
 mod handle;
 mod headless;
+mod loss;
 mod memory;
 mod options;
 mod picture;
 mod presenter;
 mod sdl;
+mod shared;
 mod statistics;
 mod sync;
 
@@ -55,10 +58,12 @@ pub use format::PixelFormat;
 pub use frame::{Frame, FrameError, FrameLayout, Origin};
 pub use geometry::Rect;
 pub use handle::DisplayHandle;
+pub use loss::{LossPicture, LossPolicy};
 pub use memory::{MemoryError, PixelBuffer, PixelMemory, SharedMapping};
-pub use options::{ClosePolicy, DisplayKind, Options, RendererChoice, SdlOptions};
+pub use options::{DisplayKind, Options};
 pub use picture::{Difference, Picture, PictureError};
 pub use presenter::Presenter;
+pub use sdl::{ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier};
 pub use statistics::{Signal, Statistics};
 
 /// Scanouts a display can have (`VIRTIO_GPU_MAX_SCANOUTS`, the most any source announces).

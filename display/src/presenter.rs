@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::handle::Inner;
 use crate::headless::Headless;
+use crate::loss::LossWatch;
 use crate::sdl::SdlPresenter;
 use crate::{DisplayError, DisplayEvent, DisplayHandle, DisplayKind, Options};
 
@@ -16,7 +17,7 @@ pub struct Presenter {
 
 /// An opened [`DisplayKind`].
 enum Opened {
-    Sdl(SdlPresenter),
+    Sdl(Box<SdlPresenter>),
     Headless(Arc<Headless>),
 }
 
@@ -31,18 +32,20 @@ impl Presenter {
         options: Options,
         on_event: impl Fn(DisplayEvent) + Send + 'static,
     ) -> Result<(Presenter, DisplayHandle), DisplayError> {
-        match options.kind {
+        let loss = options.loss.clone();
+        let (opened, inner) = match options.kind {
             DisplayKind::Sdl => {
                 let sdl = SdlPresenter::open(options, Box::new(on_event))?;
-                let handle = DisplayHandle { inner: Inner::Sdl(sdl.shared().clone()) };
-                Ok((Presenter { opened: Opened::Sdl(sdl) }, handle))
+                let inner = Inner::Sdl(sdl.shared().clone());
+                (Opened::Sdl(Box::new(sdl)), inner)
             }
             DisplayKind::Headless => {
                 let headless = Headless::new();
-                let handle = DisplayHandle { inner: Inner::Headless(headless.clone()) };
-                Ok((Presenter { opened: Opened::Headless(headless) }, handle))
+                (Opened::Headless(headless.clone()), Inner::Headless(headless))
             }
-        }
+        };
+        let loss = LossWatch::start(loss, inner.clone())?;
+        Ok((Presenter { opened }, DisplayHandle { inner, loss }))
     }
 
     /// Shows what the handles ask for, until one of them says [`quit`](DisplayHandle::quit) or the

@@ -116,7 +116,7 @@ impl Backend {
         let memory = ScanoutMemory::new(window).map_err(AdapterError::Memory)?;
         let (ours, theirs) = UnixStream::pair()?;
         let socket = ours.try_clone()?;
-        let mut server = DisplayServer::new(ours, display, memory, options.modes.clone())?;
+        let mut server = DisplayServer::new(ours, display, memory, options.monitors.clone())?;
         if self.quirks.whole_edid {
             server.answer_whole_edids();
         }

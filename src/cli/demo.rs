@@ -175,10 +175,5 @@ fn play(
 
 /// Memory for two frames per scanout, and some more.
 fn memory_size(options: &DeviceOptions) -> u64 {
-    let frames: u64 = options
-        .scanouts
-        .iter()
-        .map(|mode| u64::from(mode.width) * u64::from(mode.height) * 8)
-        .sum();
-    (frames + (64 << 20)).next_multiple_of(1 << 20)
+    (options.scanouts.pixels() * 8 + (64 << 20)).next_multiple_of(1 << 20)
 }

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use virtio_loopback_display::{DisplayKind, Options};
 
 use super::output;
+use super::window::WindowOptions;
 
 /// Options of the display.
 #[derive(Debug, Clone, Args)]
@@ -11,6 +12,8 @@ pub struct DisplayOptions {
     /// Where to show the scanouts [default: sdl with a desktop, else headless].
     #[arg(long, value_enum)]
     display: Option<DisplayChoice>,
+    #[command(flatten)]
+    window: WindowOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,6 +41,6 @@ impl DisplayOptions {
                 DisplayKind::Headless
             }
         };
-        Options::new(kind, name)
+        Options { sdl: self.window.options(), ..Options::new(kind, name) }
     }
 }

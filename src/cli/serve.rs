@@ -8,9 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
-use virtio_loopback_display::{DisplayEvent, DisplayHandle, Presenter, Signal};
+use virtio_loopback_display::{
+    self as display, DisplayEvent, DisplayHandle, LossPolicy, Presenter, Signal,
+};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, Cgroup, Replug, RestartPolicy, Shared,
+    self, Adapter, AdapterError, Cgroup, Monitors, OnResize, Replug, RestartPolicy, Shared,
+    WindowFollower,
 };
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
@@ -27,6 +30,11 @@ use super::DeviceOptions;
 use super::input::InputOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
+use super::window;
+
+mod control;
+
+use self::control::Control;
 
 /// Runs a device on the transport that `create` makes, and `replug` once more whenever a backend that
 /// is not ours has come back. When it exists, `started` is called with its display and the means to
@@ -41,27 +49,24 @@ pub fn serve(
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
     let cgroup = options.cgroup()?;
+    let loss = options.loss.policy()?;
     // Before there are threads, which would keep what they have.
     if options.sandbox.mode() != Mode::Off {
         sandbox::limit_adapter().context("cannot drop capabilities")?;
     }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
-    let (presenter, display, router) = open_display(options)?;
+    let router = Router::new().context("cannot pass on what windows get")?;
+    let (presenter, display, follower) = open_display(options, loss, &router)?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
-    serve_control(&control, options, &display, &shared, cgroup.as_ref(), quit)?;
-    let adapter_options = adapter::Options {
-        name: options.name.clone(),
-        modes: options.modes(),
-        program: options.backend_quirks.program(),
-        backend: options.backend().context("cannot find the program's own file in /proc")?,
-        restarts: RestartPolicy::default(),
-        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
-        limits: options.limits.limits(),
-        cgroup,
-    };
+    let monitors = options.scanouts.monitors();
+    let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
+    followed.context("cannot follow the sizes of windows")?;
+    let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
+    control.serve(controlled).context("cannot serve `ctl`")?;
+    let adapter_options = adapter_options(options, keep, monitors, cgroup)?;
     let foreign = options.backend.is_some();
     let keep = keep.map(|keep| keep.open(&options.name, foreign)).transpose()?.flatten();
     let adapter = Adapter::start(&adapter_options, display.clone(), shared, stop, keep, create);
@@ -73,9 +78,9 @@ pub fn serve(
         adapter.replug_with(replug);
     }
     // Removed when this returns, with the device.
-    let _input = input
-        .map(|input| input.start(&options.name, options.modes().count(), &router, &display))
-        .transpose()?;
+    let scanouts = adapter_options.monitors.count();
+    let _input =
+        input.map(|input| input.start(&options.name, scanouts, &router, &display)).transpose()?;
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
@@ -86,19 +91,49 @@ pub fn serve(
     run_beside(&display, stopper, device, || Ok(presenter.run()?))
 }
 
-/// Opens the display. What its windows get goes to the router. Closing the last window ends the presenter,
-/// and that the device.
-fn open_display(options: &DeviceOptions) -> Result<(Presenter, DisplayHandle, Router)> {
-    let router = Router::new().context("cannot pass on what windows get")?;
+/// What the adapter is told of the device.
+fn adapter_options(
+    options: &DeviceOptions,
+    keep: Option<&KeepOptions>,
+    monitors: Monitors,
+    cgroup: Option<Cgroup>,
+) -> Result<adapter::Options> {
+    Ok(adapter::Options {
+        name: options.name.clone(),
+        monitors,
+        program: options.backend_quirks.program(),
+        backend: options.backend().context("cannot find the program's own file in /proc")?,
+        restarts: RestartPolicy::default(),
+        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
+        limits: options.limits.limits(),
+        cgroup,
+    })
+}
+
+/// Opens the display, whose windows' input goes to `router` and whose sizes go to the follower.
+fn open_display(
+    options: &DeviceOptions,
+    loss: LossPolicy,
+    router: &Router,
+) -> Result<(Presenter, DisplayHandle, WindowFollower)> {
+    let on_resize = options.scanouts.on_resize();
+    let (window_sizes, follower) = adapter::window_sizes(on_resize);
     let windows = router.clone();
+    // Closing the last window ends the presenter, and that the device.
     let on_event = move |event| {
-        if let DisplayEvent::Input(event) = event {
-            windows.send(event);
+        window::tell_of(&event);
+        match event {
+            DisplayEvent::Input(event) => windows.send(event),
+            DisplayEvent::Resized { scanout, width, height } => {
+                window_sizes.resized(scanout, width, height);
+            }
+            _ => {}
         }
     };
-    let (presenter, display) = Presenter::open(options.display.options(&options.name), on_event)
-        .context("cannot start the display")?;
-    Ok((presenter, display, router))
+    let mut display = display::Options { loss, ..options.display.options(&options.name) };
+    display.sdl.report_resize = on_resize != OnResize::Ignore;
+    let opened = Presenter::open(display, on_event).context("cannot start the display")?;
+    Ok((opened.0, opened.1, follower))
 }
 
 /// Runs `device` on a thread of its own while `present` runs on this one. However one of them
@@ -140,32 +175,6 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-fn serve_control(
-    control: &ControlServer,
-    options: &DeviceOptions,
-    display: &DisplayHandle,
-    shared: &Arc<Mutex<Shared>>,
-    cgroup: Option<&Cgroup>,
-    stopper: Stopper,
-) -> Result<()> {
-    let (name, count) = (options.name.clone(), options.modes().count());
-    let mode = options.backend.is_none().then(|| options.sandbox.mode());
-    let (status_display, status_shared) = (display.clone(), Arc::clone(shared));
-    let (limits, foreign) = (options.limits.limits(), options.backend.is_some());
-    let cgroup = cgroup.map(|cgroup| cgroup.path().display().to_string());
-    let status = move || {
-        let scanouts =
-            (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
-        let status = status(&name, mode, scanouts, &status_shared);
-        let limits = limit_status(&limits, foreign, &lock(&status_shared));
-        Status { limits, cgroup: cgroup.clone(), ..status }
-    };
-    let quit = move || stopper.stop();
-    let shared = Arc::clone(shared);
-    let detach = move || Shared::leave_device(&shared);
-    control.serve(display.clone(), status, quit, detach).context("cannot serve `ctl`")
 }
 
 /// What the kernel says of the backend, if it is ours.
@@ -218,6 +227,7 @@ fn status(
         sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
         keep,
         cgroup: None,
+        monitors: Vec::new(),
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
         driver_feature_names: Features(shared.driver_features).names(),
@@ -296,7 +306,10 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         format: String::from_utf8_lossy(&figures.format.fourcc().to_le_bytes()).into_owned(),
         updates: figures.updates,
         presents: figures.presents,
+        damaged_bytes: figures.damaged_bytes,
+        copied_bytes: figures.copied_bytes,
         frames_per_second: figures.frames_per_second,
+        updates_per_second: figures.updates_per_second,
         last_present_ms: figures
             .last_present_age
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

@@ -4,11 +4,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sdl2::event::{Event, EventSender, EventType};
-
 use crate::cursor::Cursor;
 use crate::geometry::Damage;
-use crate::statistics::{Counters, Source};
+use crate::statistics::{Counters, Rates, Source};
 use crate::sync::lock;
 use crate::{CursorImage, DisplayError, Frame, MAX_SCANOUTS, Picture, Rect, Signal, Statistics};
 
@@ -42,6 +40,11 @@ impl Drop for Completion {
     }
 }
 
+/// Makes a presenter look at its work where it waits for something else, too.
+pub(crate) trait Wake: Send {
+    fn wake(&self);
+}
+
 /// What the presenter has to do.
 #[derive(Default)]
 pub(super) struct Work {
@@ -70,6 +73,8 @@ struct Scanout {
     cursor: Cursor,
     /// The live source is to end so when its damage has been read.
     ending: Option<Signal>,
+    /// To be shown instead of the last picture of a source that has ended.
+    stand_in: Option<Frame>,
     /// The presenter reads a frame.
     reading: bool,
     /// Nothing of the source has been read yet.
@@ -91,6 +96,7 @@ impl Scanout {
             (None, _) => return self.end_when_read(Signal::Off),
         }
         self.ending = None;
+        self.stand_in = None;
         self.damage.clear();
         self.changed = true;
     }
@@ -124,7 +130,7 @@ impl Scanout {
     fn take_work(&mut self, id: u32) -> Option<ScanoutWork> {
         let frame = match self.source.as_ref()? {
             Source::Live(frame) => Some(frame.clone()),
-            Source::Ended { .. } => None,
+            Source::Ended { .. } => self.stand_in.take(),
         };
         // There is none unless something has changed.
         let damage = self.damage.take();
@@ -167,17 +173,17 @@ pub(crate) struct Shared {
     woken: Condvar,
     /// Nothing is being read any more.
     read: Condvar,
-    /// None once SDL is about to end, after which its event queue must not be touched.
-    sender: Mutex<Option<EventSender>>,
+    /// None once the presenter is about to end, after which nothing of it must be touched.
+    waker: Mutex<Option<Box<dyn Wake>>>,
 }
 
 impl Shared {
-    pub(super) fn new(sender: EventSender) -> Arc<Shared> {
+    pub(super) fn new(waker: Box<dyn Wake>) -> Arc<Shared> {
         Arc::new(Shared {
             state: Mutex::default(),
             woken: Condvar::new(),
             read: Condvar::new(),
-            sender: Mutex::new(Some(sender)),
+            waker: Mutex::new(Some(waker)),
         })
     }
 
@@ -193,6 +199,23 @@ impl Shared {
         self.wake(state);
         if off {
             self.wait_until_read(|other| other == id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stand_in(&self, id: u32, frame: Frame) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let closed = state.closed;
+        let scanout = state.scanout(id)?;
+        if closed {
+            return Err(DisplayError::Closed);
+        }
+        if let Some(Source::Ended { .. }) = scanout.source {
+            scanout.damage.add(frame.layout().bounds());
+            scanout.stand_in = Some(frame);
+            scanout.cursor.visible = false;
+            scanout.changed = true;
+            self.wake(state);
         }
         Ok(())
     }
@@ -272,9 +295,10 @@ impl Shared {
         if damage.is_empty() {
             return Err((None, done));
         }
-        scanout.counters.updates += 1;
         let is_new = std::mem::take(&mut scanout.is_new);
-        scanout.damage.add(if is_new { bounds } else { damage });
+        let damage = if is_new { bounds } else { damage };
+        scanout.counters.updated(damage, Instant::now());
+        scanout.damage.add(damage);
         scanout.changed = true;
         if scanout.done.len() == MAX_PENDING {
             // The presenter hangs; memory stays bounded at the price of a torn picture.
@@ -361,13 +385,23 @@ impl Shared {
         drop(result.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Counts a present and returns the rate of presents.
-    pub(super) fn presented(&self, id: u32, now: Instant) -> f64 {
+    /// Counts a present and returns the rates.
+    pub(super) fn presented(&self, id: u32, now: Instant) -> Rates {
         let mut state = lock(&self.state);
-        state.scanout(id).map_or(0.0, |scanout| {
-            scanout.counters.presented(now);
-            scanout.counters.frames_per_second(now)
-        })
+        state.scanout(id).map_or_else(
+            |_| Rates::default(),
+            |scanout| {
+                scanout.counters.presented(now);
+                scanout.counters.rates(now)
+            },
+        )
+    }
+
+    /// Counts bytes that were copied out of a scanout's frames.
+    pub(super) fn copied(&self, id: u32, bytes: u64) {
+        if let Ok(scanout) = lock(&self.state).scanout(id) {
+            scanout.counters.copied(bytes);
+        }
     }
 
     /// Textures have lost their contents: reads all frames again.
@@ -385,7 +419,7 @@ impl Shared {
 
     /// There is no presenter from now on: runs what waits for it, and releases all memory.
     pub(super) fn close(&self) {
-        *lock(&self.sender) = None;
+        *lock(&self.waker) = None;
         let mut pending = Vec::new();
         let mut state = lock(&self.state);
         state.closed = true;
@@ -406,18 +440,8 @@ impl Shared {
         }
         drop(state);
         self.woken.notify_one();
-        if let Some(sender) = &*lock(&self.sender) {
-            let event = Event::User {
-                timestamp: 0,
-                window_id: 0,
-                type_: EventType::User as u32,
-                code: 0,
-                data1: std::ptr::null_mut(),
-                data2: std::ptr::null_mut(),
-            };
-            if let Err(error) = sender.push_event(event) {
-                log::error!("cannot wake the display: {error}");
-            }
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake();
         }
     }
 }
