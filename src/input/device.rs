@@ -165,7 +165,7 @@ impl VirtioInput {
         }
     }
 
-    /// Tells the driver of a frame, now or when it has room; see [`Outbox::push`].
+    /// Tells the driver of a frame, now or when it has room; see `Outbox::push`.
     pub fn send(&mut self, frame: &[Event]) -> Result<(), InputError> {
         self.outbox.push(frame);
         self.deliver()

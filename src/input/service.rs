@@ -47,7 +47,7 @@ pub struct Options {
     pub scanouts: u32,
     /// Input devices of others whose events are passed on.
     pub sources: Vec<SourceOptions>,
-    /// Windows may send events to devices of the desktop's own seat, too: see [`seat`].
+    /// Windows may send events to devices of the desktop's own seat, too.
     pub any_seat: bool,
 }
 
