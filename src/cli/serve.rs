@@ -79,10 +79,8 @@ pub fn serve(
     }
     // Removed when this returns, with the device.
     let scanouts = adapter_options.monitors.count();
-    let _input = input
-        .map(|input| input.start(&options.name, scanouts, &router, &display))
-        .transpose()?
-        .flatten();
+    let _input =
+        input.map(|input| input.start(&options.name, scanouts, &router, &display)).transpose()?;
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;

@@ -23,6 +23,9 @@ use super::wire::Event;
 /// How often to look whether udev has seen the devices, once a window has something to say.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long a driver may take to come.
+const DRIVER_TIME: Duration = Duration::from_secs(5);
+
 /// Makes the transport of a device.
 pub type Create<'a> =
     &'a mut dyn FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>;
@@ -44,7 +47,7 @@ pub struct Options {
     pub scanouts: u32,
     /// Input devices of others whose events are passed on.
     pub sources: Vec<SourceOptions>,
-    /// Windows may send events to devices of the desktop's own seat, too: see [`seat`].
+    /// Windows may send events to devices of the desktop's own seat, too.
     pub any_seat: bool,
 }
 
@@ -74,6 +77,13 @@ impl Sink {
         match self {
             Self::Virtio(device) => device.send(frame),
             Self::Uinput(device) => device.send(frame),
+        }
+    }
+
+    fn has_driver(&self) -> bool {
+        match self {
+            Self::Virtio(device) => device.has_driver(),
+            Self::Uinput(_) => true,
         }
     }
 
@@ -156,10 +166,15 @@ impl InputService {
             windows: BTreeMap::new(),
             seat: if options.any_seat { Some(Seat::Own) } else { None },
             look_at: None,
+            driver_expected: Some(Instant::now() + DRIVER_TIME),
             hooks,
         };
         service.listen(router.fd(), Token::Router)?;
         for source in &options.sources {
+            let (scanout, path) = (source.scanout, source.path.clone());
+            if scanout >= options.scanouts {
+                return Err(InputError::NoScanout { scanout, path });
+            }
             service.add_source(EvdevSource::open(source)?)?;
         }
         for scanout in 0..options.scanouts {
@@ -208,6 +223,8 @@ struct Service {
     seat: Option<Seat>,
     /// When to look again.
     look_at: Option<Instant>,
+    /// From when on it is worth a word if there is something to say and nobody to hear it.
+    driver_expected: Option<Instant>,
     hooks: Hooks,
 }
 
@@ -283,8 +300,8 @@ impl Service {
         }
         let size = (self.hooks.frame_size)(scanout);
         let positions = match size {
-            Some((width, height)) => Positions::Pixels { width, height },
-            None => Positions::Unknown,
+            Some((width, height)) if width > 0 && height > 0 => Positions::Pixels { width, height },
+            _ => Positions::Unknown,
         };
         let frames = self.windows.entry(scanout).or_default().push(event, positions);
         self.send(scanout, &frames);
@@ -334,6 +351,10 @@ impl Service {
         for (index, (of, kind, sink)) in self.sinks.iter_mut().enumerate() {
             let frame = if *of == scanout { frames.get(kind) } else { None };
             let (Some(frame), Some(device)) = (frame, sink.as_mut()) else { continue };
+            if !device.has_driver() && self.driver_expected.is_some_and(|at| at <= Instant::now()) {
+                self.driver_expected = None;
+                log::warn!("no driver uses the {kind} of scanout {of} (modprobe virtio_input)");
+            }
             if let Err(error) = device.send(frame) {
                 give_up(index, *of, *kind, sink, &error);
             }
