@@ -19,6 +19,7 @@ pub struct DisplayHandle {
 #[derive(Clone)]
 pub(crate) enum Inner {
     Sdl(Arc<Shared>),
+    Kms(Arc<Shared>),
     Headless(Arc<Headless>),
 }
 
@@ -35,7 +36,7 @@ impl DisplayHandle {
     /// [`DisplayError::Closed`] after [`quit`](DisplayHandle::quit).
     pub fn set_scanout(&self, scanout: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.set_scanout(scanout, frame),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_scanout(scanout, frame),
             Inner::Headless(headless) => headless.set_scanout(scanout, frame),
         }
     }
@@ -44,7 +45,7 @@ impl DisplayHandle {
     /// memory is read no more when this returns. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
     pub fn source_lost(&self) {
         match &self.inner {
-            Inner::Sdl(shared) => shared.source_lost(),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.source_lost(),
             Inner::Headless(headless) => headless.source_lost(),
         }
     }
@@ -66,7 +67,9 @@ impl DisplayHandle {
         done: impl FnOnce() + Send + 'static,
     ) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.flush(scanout, damage, Completion::new(done)),
+            Inner::Sdl(shared) | Inner::Kms(shared) => {
+                shared.flush(scanout, damage, Completion::new(done))
+            }
             Inner::Headless(headless) => {
                 let result = headless.flush(scanout, damage);
                 done();
@@ -82,7 +85,7 @@ impl DisplayHandle {
     /// None but the scanout's number.
     pub fn set_cursor(&self, scanout: u32, image: CursorImage) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.set_cursor(scanout, image),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_cursor(scanout, image),
             Inner::Headless(headless) => headless.set_cursor(scanout, image),
         }
     }
@@ -104,13 +107,13 @@ impl DisplayHandle {
         visible: bool,
     ) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.move_cursor(scanout, x, y, visible),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.move_cursor(scanout, x, y, visible),
             Inner::Headless(headless) => headless.move_cursor(scanout, x, y, visible),
         }
     }
 
     /// What the scanout shows, with the mouse pointer. With a window: what the window shows, in the
-    /// window's size. Headless: the frame or, once its source ended, its last picture, even after
+    /// window's size. KMS and headless: the frame or, once its source ended, its last picture, even after
     /// [`quit`](DisplayHandle::quit).
     ///
     /// # Errors
@@ -119,15 +122,20 @@ impl DisplayHandle {
     /// [`DisplayError::Closed`] and [`DisplayError::Timeout`].
     pub fn screenshot(&self, scanout: u32) -> Result<Picture, DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.screenshot(scanout),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.screenshot(scanout),
             Inner::Headless(headless) => headless.screenshot(scanout),
         }
+    }
+
+    /// Whether frames that are dma-bufs may be shown without a copy, if they are any.
+    pub fn takes_dma_bufs(&self) -> bool {
+        matches!(self.inner, Inner::Kms(_))
     }
 
     /// The scanout's figures; `None` if it never had a frame.
     pub fn statistics(&self, scanout: u32) -> Option<Statistics> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.statistics(scanout),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.statistics(scanout),
             Inner::Headless(headless) => headless.statistics(scanout),
         }
     }
@@ -135,7 +143,7 @@ impl DisplayHandle {
     /// Makes [`Presenter::run`](crate::Presenter::run) return.
     pub fn quit(&self) {
         match &self.inner {
-            Inner::Sdl(shared) => shared.quit(),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.quit(),
             Inner::Headless(headless) => headless.quit(),
         }
     }

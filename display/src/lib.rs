@@ -1,4 +1,4 @@
-//! Presenters for scanouts: an SDL window or headless. Knows no virtio.
+//! Presenters for scanouts: an SDL window, an output of a card (DRM/KMS), or headless. Knows no virtio.
 //!
 //! A *scanout* is one picture source, numbered from 0. Its [`Frame`] is memory that another process
 //! keeps drawing into ([`PixelMemory`]); nothing is copied until a [`DisplayHandle::flush`] says
@@ -40,6 +40,7 @@ mod frame;
 mod geometry;
 mod handle;
 mod headless;
+mod kms;
 mod memory;
 mod options;
 mod picture;
@@ -57,7 +58,7 @@ pub use frame::{Frame, FrameError, FrameLayout, Origin};
 pub use geometry::Rect;
 pub use handle::DisplayHandle;
 pub use memory::{MemoryError, PixelBuffer, PixelMemory, SharedMapping};
-pub use options::{ClosePolicy, DisplayKind, Options, RendererChoice, SdlOptions};
+pub use options::{ClosePolicy, DisplayKind, KmsOptions, Options, RendererChoice, SdlOptions};
 pub use picture::{Difference, Picture, PictureError};
 pub use presenter::Presenter;
 pub use statistics::{Signal, Statistics};

@@ -31,6 +31,8 @@ pub struct Statistics {
     pub updates: u64,
     /// Times a new picture was shown; several updates may share one. Headless: the updates.
     pub presents: u64,
+    /// Bytes that the processor has copied to show them. Counted where outputs can do without.
+    pub copied_bytes: u64,
     /// Presents a second, over the last two seconds.
     pub frames_per_second: f64,
     /// Time since the last present.
@@ -41,6 +43,7 @@ pub struct Statistics {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) updates: u64,
+    pub(crate) copied_bytes: u64,
     presents: u64,
     /// Times of the last presents, oldest first.
     recent: VecDeque<Instant>,
@@ -80,6 +83,7 @@ impl Counters {
             format: layout.format,
             updates: self.updates,
             presents: self.presents,
+            copied_bytes: self.copied_bytes,
             frames_per_second: self.frames_per_second(now),
             last_present_age: self.recent.back().map(|&time| now.saturating_duration_since(time)),
         }

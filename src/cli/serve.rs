@@ -45,7 +45,7 @@ pub fn serve(
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     // Closing the last window ends the presenter, and that the device.
-    let (presenter, display) = Presenter::open(options.display.options(&options.name), |_| ())
+    let (presenter, display) = Presenter::open(options.display.options(&options.name)?, |_| ())
         .context("cannot start the display")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     // Before the backend is asked anything, which may take long.
@@ -276,6 +276,7 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         format: String::from_utf8_lossy(&figures.format.fourcc().to_le_bytes()).into_owned(),
         updates: figures.updates,
         presents: figures.presents,
+        copied_bytes: figures.copied_bytes,
         frames_per_second: figures.frames_per_second,
         last_present_ms: figures
             .last_present_age

@@ -100,6 +100,9 @@ pub struct ScanoutStatus {
     pub updates: u64,
     /// Pictures shown.
     pub presents: u64,
+    /// Bytes that were copied to show them, where there are outputs that need no copy.
+    #[serde(default)]
+    pub copied_bytes: u64,
     /// Pictures shown per second, lately.
     pub frames_per_second: f64,
     /// Milliseconds since the last picture.
