@@ -16,8 +16,8 @@ pub(super) struct ModeSize {
 }
 
 /// Which of `modes` shows a frame of this size: one of the same size, the preferred or else the
-/// quickest of those; else the preferred one; else the first, which is the driver's choice. `None` if
-/// there is none.
+/// quickest of those; else the preferred one, or for a frame that is larger than that the smallest that
+/// it fits into; else the first, which is the driver's choice. `None` if there is none.
 pub(super) fn choose_mode(modes: &[ModeSize], (width, height): (u32, u32)) -> Option<usize> {
     let same_size = |mode: &ModeSize| (mode.width, mode.height) == (width, height);
     let indexed = || (0..).zip(modes);
@@ -25,8 +25,14 @@ pub(super) fn choose_mode(modes: &[ModeSize], (width, height): (u32, u32)) -> Op
         let rank = |mode: &ModeSize| (mode.preferred, mode.refresh);
         if rank(other.1) > rank(best.1) { other } else { best }
     });
+    let is_within = |mode: &ModeSize| width <= mode.width && height <= mode.height;
+    let larger = indexed().filter(|(_, mode)| is_within(mode));
+    let larger = larger.min_by_key(|(_, mode)| u64::from(mode.width) * u64::from(mode.height));
+    let preferred = indexed().find(|(_, mode)| mode.preferred);
     exact
-        .or_else(|| indexed().find(|(_, mode)| mode.preferred))
+        .or(preferred.filter(|(_, mode)| is_within(mode)))
+        .or(larger)
+        .or(preferred)
         .or_else(|| indexed().next())
         .map(|(index, _)| index)
 }
@@ -134,8 +140,16 @@ mod tests {
         assert_eq!(choose_mode(&modes, (1920, 1080)), Some(0), "preferred, though slower");
         assert_eq!(choose_mode(&modes, (800, 600)), Some(3), "the quickest");
         assert_eq!(choose_mode(&modes, (801, 600)), Some(0));
+        assert_eq!(choose_mode(&modes, (4096, 2160)), Some(0), "none is large enough");
         let (_, unpreferred) = modes.split_at(2);
         assert_eq!(choose_mode(unpreferred, (640, 480)), Some(0));
+        let larger =
+            [mode(1024, 768, 60, true), mode(4096, 2160, 60, false), mode(2048, 1536, 60, false)];
+        assert_eq!(
+            choose_mode(&larger, (1920, 1080)),
+            Some(2),
+            "the smallest that is large enough"
+        );
         assert_eq!(choose_mode(&[], (640, 480)), None);
     }
 
