@@ -305,11 +305,16 @@ impl KmsPresenter {
         for event in events {
             let Event::PageFlip(flip) = event else { continue };
             let Some((id, output)) = self.outputs.on_crtc(flip.crtc) else { continue };
-            let Some(Landed { done, shows_picture }) = output.landed() else { continue };
-            if shows_picture {
+            let Some(Landed { done, shows_picture, is_lost }) = output.landed() else { continue };
+            drop(done);
+            let result = if is_lost { output.show_lost() } else { Ok(()) };
+            self.shared.copied(id, output.take_copied());
+            if shows_picture && !is_lost {
                 self.shared.presented(id, Instant::now());
             }
-            drop(done);
+            if let Err(error) = result {
+                self.failed(id, &error);
+            }
         }
     }
 

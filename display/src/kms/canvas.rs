@@ -100,6 +100,14 @@ impl Canvas {
         dumb.size() == size && self.placement == placement
     }
 
+    /// What was drawn may be gone.
+    pub(super) fn forget(&mut self) {
+        let (width, height) = self.placement.picture;
+        for page in &mut self.pages {
+            page.stale.add(Rect::new(0, 0, width, height));
+        }
+    }
+
     /// Brings the buffer that is not shown up to date, with `cursor` over it. Returns its framebuffer,
     /// what of it differs from the other one, and how many bytes were copied.
     pub(super) fn draw(

@@ -39,12 +39,16 @@ struct Flight {
     done: Vec<Completion>,
     /// It shows another picture.
     shows_picture: bool,
+    /// In another mode than before.
+    sets_mode: bool,
 }
 
 /// What a commit has ended.
 pub(super) struct Landed {
     pub(super) done: Vec<Completion>,
     pub(super) shows_picture: bool,
+    /// The picture was lost on its way, and is to be shown again.
+    pub(super) is_lost: bool,
 }
 
 /// What is on the screen, or will be with the commit that is under way.
@@ -147,7 +151,28 @@ impl Output {
         let flight = self.flight.take()?;
         let shown = self.shown.as_ref().map(|shown| shown.state.framebuffer);
         self.imports.forget_unused(&self.card, shown);
-        Some(Landed { done: flight.done, shows_picture: flight.shows_picture })
+        let is_lost = flight.sets_mode && self.may_lose_copies();
+        Some(Landed { done: flight.done, shows_picture: flight.shows_picture, is_lost })
+    }
+
+    /// A copy that was drawn before the mode was set is to be drawn again: QEMU's display adapter
+    /// clears its memory when a mode is set (`vbe_ioport_write_data`), and with kernels up to 6.12 the copy
+    /// is there.
+    fn may_lose_copies(&mut self) -> bool {
+        if self.scans_source_out() {
+            return false;
+        }
+        if let Some(canvas) = &mut self.canvas {
+            canvas.forget();
+        }
+        self.canvas.is_some()
+    }
+
+    /// Shows a picture again that was lost.
+    pub(super) fn show_lost(&mut self) -> Result<(), OutputError> {
+        let Some(frame) = self.source.clone() else { return Ok(()) };
+        let damage = [frame.layout().bounds()];
+        self.show(Update { frame: &frame, damage: &damage, done: Vec::new(), is_last: false })
     }
 
     /// The source's own memory is on the screen.
@@ -172,7 +197,10 @@ impl Output {
         // What was copied need not wait for the screen.
         let waiting = if is_direct { done } else { Vec::new() };
         match self.commit(Some(&clips), is_last, waiting) {
-            Ok(()) => Ok(()),
+            Ok(sets_mode) if is_last && sets_mode && self.may_lose_copies() => {
+                self.show(Update { frame, damage, done: Vec::new(), is_last })
+            }
+            Ok(_) => Ok(()),
             Err(error) => {
                 self.shown = previous;
                 // The next frame may be shown by a copy.
@@ -238,7 +266,7 @@ impl Output {
             return Ok(());
         }
         if self.pipe.cursor.is_some() {
-            return self.commit(None, false, Vec::new());
+            return self.commit(None, false, Vec::new()).map(drop);
         }
         let Some(frame) = self.source.clone() else { return Ok(()) };
         self.show(Update { frame: &frame, damage: &[], done: Vec::new(), is_last: false })
@@ -257,7 +285,7 @@ impl Output {
                 is_last: false,
             });
         }
-        if self.shown.is_some() { self.commit(None, false, Vec::new()) } else { Ok(()) }
+        if self.shown.is_some() { self.commit(None, false, Vec::new()).map(drop) } else { Ok(()) }
     }
 
     /// Ends what is under way without an answer of the card's. Whoever waits is answered.
@@ -305,13 +333,13 @@ impl Output {
     }
 
     /// Commits what is to be shown. `clips` is the damage, if the picture is another one; a commit
-    /// that `finishes` is done when this returns.
+    /// that `finishes` is done when this returns. True if that sets a mode.
     fn commit(
         &mut self,
         clips: Option<&[Rect]>,
         finishes: bool,
         done: Vec<Completion>,
-    ) -> Result<(), OutputError> {
+    ) -> Result<bool, OutputError> {
         let modeset = self.set_mode().map_err(OutputError::Commit)?;
         let cursor = self.cursor_state();
         let mut commit = Commit::new(&self.card);
@@ -349,11 +377,11 @@ impl Output {
             }
             return Err(OutputError::Commit(error));
         }
-        if finishes {
-            return Ok(());
+        if !finishes {
+            let (since, shows_picture) = (Instant::now(), clips.is_some());
+            self.flight = Some(Flight { since, done, shows_picture, sets_mode: modeset });
         }
-        self.flight = Some(Flight { since: Instant::now(), done, shows_picture: clips.is_some() });
-        Ok(())
+        Ok(modeset)
     }
 
     /// Prepares the plan's mode. True if it is not the one that is set.
@@ -385,6 +413,7 @@ impl Output {
     }
 
     fn cursor_state(&mut self) -> Option<PlaneState> {
+        self.pipe.cursor.as_ref()?;
         let position = self.plan.as_ref()?.picture.position(self.cursor.x, self.cursor.y);
         match self.cursor_buffers.state(&self.card, &self.cursor, position) {
             Ok(state) => state,
