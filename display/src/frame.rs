@@ -134,6 +134,11 @@ impl Frame {
         &self.layout
     }
 
+    /// Where the pixels are.
+    pub(crate) fn memory(&self) -> &Arc<PixelMemory> {
+        &self.memory
+    }
+
     /// True if both show the same bytes.
     pub(crate) fn is_same_source(&self, other: &Frame) -> bool {
         Arc::ptr_eq(&self.memory, &other.memory) && self.layout == other.layout
@@ -161,6 +166,23 @@ impl Frame {
         let len = rows + u64::from(rect.width) * u64::from(PixelFormat::BYTES_PER_PIXEL);
         let access = self.memory.read();
         Ok(read(access.pointer(self.pixel_offset(rect.x, rect.y), len)?))
+    }
+
+    /// Gives `take` each row of `rect`, from the top: its number from 0, and its bytes as they are now.
+    pub(crate) fn for_each_row(
+        &self,
+        rect: Rect,
+        mut take: impl FnMut(u32, &[u8]),
+    ) -> Result<(), MemoryError> {
+        let mut row = vec![0; rect.width as usize * PixelFormat::BYTES_PER_PIXEL as usize];
+        let access = self.memory.read();
+        for y in 0..rect.height {
+            let line = Rect { y: rect.y + y, height: 1, ..rect };
+            let line = self.in_memory_order(line);
+            access.copy(self.pixel_offset(line.x, line.y), &mut row)?;
+            take(y, &row);
+        }
+        Ok(())
     }
 
     /// Copies the whole picture.

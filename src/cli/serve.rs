@@ -130,7 +130,7 @@ fn open_display(
             _ => {}
         }
     };
-    let mut display = display::Options { loss, ..options.display.options(&options.name) };
+    let mut display = display::Options { loss, ..options.display.options(&options.name)? };
     display.sdl.report_resize = on_resize != OnResize::Ignore;
     let opened = Presenter::open(display, on_event).context("cannot start the display")?;
     Ok((opened.0, opened.1, follower))
