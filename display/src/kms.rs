@@ -331,7 +331,7 @@ impl KmsPresenter {
         }
         match failed {
             None if self.card.is_master() => {
-                log::info!("{} is ours again", self.card.description())
+                log::info!("{} is ours again", self.card.description());
             }
             None => self.mastery = Mastery::Lost { retry: Instant::now() + RETRY },
             Some((id, error)) => {
