@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use super::codes::EV_SYN;
 use super::device::{InputError, VirtioInput, Wake, device_config, failed};
 use super::evdev_source::{EvdevSource, SourceOptions};
 use super::kind::DeviceKind;
@@ -298,7 +299,9 @@ impl Service {
         if !self.may_take_windows() {
             return;
         }
-        let size = (self.hooks.frame_size)(scanout);
+        // Only the end of a frame has anything placed.
+        let ends = event.kind == EV_SYN;
+        let size = if ends { (self.hooks.frame_size)(scanout) } else { None };
         let positions = match size {
             Some((width, height)) if width > 0 && height > 0 => Positions::Pixels { width, height },
             _ => Positions::Unknown,
@@ -325,6 +328,12 @@ impl Service {
                     },
                 )
             };
+            if self.seat.is_none() && self.driver_is_late() {
+                log::warn!(
+                    "what windows get is not passed on yet: udev has not seen all of the input devices \
+                     (modprobe virtio_input)"
+                );
+            }
             if self.seat == Some(Seat::Shared) {
                 log::warn!(
                     "what windows get is not passed on: the input devices belong to this desktop's \
@@ -334,6 +343,11 @@ impl Service {
             }
         }
         self.seat == Some(Seat::Own)
+    }
+
+    /// True once, when a driver should have come by now.
+    fn driver_is_late(&mut self) -> bool {
+        self.driver_expected.take_if(|at| *at <= Instant::now()).is_some()
     }
 
     fn release_windows(&mut self, scanout: Option<u32>) {
@@ -351,7 +365,8 @@ impl Service {
         for (index, (of, kind, sink)) in self.sinks.iter_mut().enumerate() {
             let frame = if *of == scanout { frames.get(kind) } else { None };
             let (Some(frame), Some(device)) = (frame, sink.as_mut()) else { continue };
-            if !device.has_driver() && self.driver_expected.is_some_and(|at| at <= Instant::now()) {
+            let late = self.driver_expected.is_some_and(|at| at <= Instant::now());
+            if late && !device.has_driver() {
                 self.driver_expected = None;
                 log::warn!("no driver uses the {kind} of scanout {of} (modprobe virtio_input)");
             }

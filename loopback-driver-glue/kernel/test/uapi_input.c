@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Input devices: what CREATE takes, what the driver makes of it, and device sides that are hostile, slow or gone. */
+/*
+ * Input devices: what CREATE takes, what the driver makes of it, and device
+ * sides that are hostile, slow or gone.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <glob.h>
@@ -290,7 +293,10 @@ static int wait_evdev(uint32_t index)
 	return fd;
 }
 
-/* Serves without giving buffers back. The event device may be there before the event that says so is read. */
+/*
+ * Serves without giving buffers back. The event device may be there before the
+ * event that says so is read.
+ */
 static int serve(struct served *s)
 {
 	int fd;
@@ -472,8 +478,8 @@ static void *light_up(void *arg)
 }
 
 /*
- * One eventfd for everything: whoever is kicked calls, and whoever calls kicks, each under locks of the input core and
- * of the eventfd.
+ * One eventfd for everything: whoever is kicked calls, and whoever calls kicks,
+ * each under locks of the input core and of the eventfd.
  */
 static void test_one_eventfd(void)
 {
