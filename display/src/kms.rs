@@ -271,7 +271,8 @@ impl KmsPresenter {
             Mastery::Lost { retry } => Some(retry),
             Mastery::Held | Mastery::Revoked => None,
         };
-        [answer, flight, retry].into_iter().flatten().min()
+        let busy = self.outputs.iter().filter_map(Output::retry_at).min();
+        [answer, flight, retry, busy].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -282,17 +283,22 @@ impl KmsPresenter {
             }
             self.shared.answer_before(before);
         }
-        for output in self.outputs.iter_mut() {
-            if output
-                .in_flight_since()
-                .is_some_and(|since| now.duration_since(since) > LONGEST_FLIGHT)
-            {
+        let mut failed = None;
+        for (id, output) in (0..).zip(self.outputs.iter_mut()) {
+            if output.retry_at().is_some_and(|at| at <= now) {
+                failed = output.retry().err().map(|error| (id, error)).or(failed);
+            }
+            let flight = output.in_flight_since();
+            if flight.is_some_and(|since| now.duration_since(since) >= LONGEST_FLIGHT) {
                 log::warn!(
                     "{}: the card does not say that it shows what it was given",
                     output.connector.name
                 );
                 output.give_up_flight();
             }
+        }
+        if let Some((id, error)) = failed {
+            self.failed(id, &error);
         }
         if matches!(self.mastery, Mastery::Lost { retry } if retry <= now) {
             self.regain();

@@ -29,6 +29,10 @@
 #include <xf86drm.h>
 #include <xf86drmMode.h>
 
+/* Emulated, vkms takes a second for a frame, and sometimes it forgets to write one back. */
+#define WRITEBACK_MS 4000
+#define WRITEBACK_TRIES 8
+
 static int card;
 static uint32_t connector, crtc, writeback, lessee;
 
@@ -166,7 +170,7 @@ static int capture(const char *path)
 	ret = drmModeAtomicCommit(card, request, DRM_MODE_ATOMIC_ALLOW_MODESET, NULL);
 	if (ret)
 		goto out;
-	if (poll(&(struct pollfd){ .fd = fence, .events = POLLIN }, 1, 2000) != 1)
+	if (poll(&(struct pollfd){ .fd = fence, .events = POLLIN }, 1, WRITEBACK_MS) != 1)
 		ret = -ETIMEDOUT;
 	close(fence);
 	if (!ret)
@@ -192,8 +196,13 @@ out:
 static int command(char *line)
 {
 	line[strcspn(line, "\n")] = 0;
-	if (!strncmp(line, "capture ", 8))
-		return capture(line + 8);
+	if (!strncmp(line, "capture ", 8)) {
+		int ret = -ETIMEDOUT;
+
+		for (int i = 0; i < WRITEBACK_TRIES && ret == -ETIMEDOUT; i++)
+			ret = capture(line + 8);
+		return ret;
+	}
 	if (!strcmp(line, "drop"))
 		return drmDropMaster(card) ? -errno : 0;
 	if (!strcmp(line, "set"))

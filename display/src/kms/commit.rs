@@ -142,20 +142,14 @@ impl<'a> Commit<'a> {
         self.card.atomic_commit(flags, self.request.clone())
     }
 
-    /// Does it in the next frame; an event tells of that. One that sets a mode may take longer.
+    /// Does it in the next frame; an event tells of that. One that sets a mode may take longer. Fails with
+    /// EBUSY while a commit is under way that this one has to do with, another CRTC's or another program's.
     pub(super) fn start(&self, modeset: bool) -> io::Result<()> {
         let mut flags = AtomicCommitFlags::PAGE_FLIP_EVENT;
         if modeset {
             flags |= AtomicCommitFlags::ALLOW_MODESET;
         }
-        let nonblocking = flags | AtomicCommitFlags::NONBLOCK;
-        match self.card.atomic_commit(nonblocking, self.request.clone()) {
-            // Another CRTC's commit is under way, and this one has to do with it.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                self.card.atomic_commit(flags, self.request.clone())
-            }
-            result => result,
-        }
+        self.card.atomic_commit(flags | AtomicCommitFlags::NONBLOCK, self.request.clone())
     }
 
     /// Does it before it returns.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use drm::buffer::DrmFourcc;
 use drm::control::{Device as _, Mode};
@@ -41,7 +41,12 @@ struct Flight {
     shows_picture: bool,
     /// In another mode than before.
     sets_mode: bool,
+    /// The card was busy with something else and has not taken it. This is when it is asked again.
+    retry: Option<Instant>,
 }
+
+/// How long a card that is busy is left alone.
+const BUSY: Duration = Duration::from_millis(3);
 
 /// What a commit has ended.
 pub(super) struct Landed {
@@ -134,6 +139,23 @@ impl Output {
         self.flight.as_ref().map(|flight| flight.since)
     }
 
+    /// When a card that was busy is to be asked again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.flight.as_ref().and_then(|flight| flight.retry)
+    }
+
+    /// Asks it again.
+    pub(super) fn retry(&mut self) -> Result<(), OutputError> {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        // Of no damage in particular: all of the picture.
+        let clips = flight.shows_picture.then_some(&[][..]);
+        let result = self.commit(clips, false, flight.done);
+        if let Some(again) = &mut self.flight {
+            again.since = flight.since;
+        }
+        result.map(drop)
+    }
+
     /// When the oldest flush came that waits for the commit under way.
     pub(super) fn oldest_flush(&self) -> Option<Instant> {
         self.flight.iter().flat_map(|flight| &flight.done).map(Completion::since).min()
@@ -148,7 +170,7 @@ impl Output {
 
     /// The commit that was under way is done.
     pub(super) fn landed(&mut self) -> Option<Landed> {
-        let flight = self.flight.take()?;
+        let flight = self.flight.take_if(|flight| flight.retry.is_none())?;
         let shown = self.shown.as_ref().map(|shown| shown.state.framebuffer);
         self.imports.forget_unused(&self.card, shown);
         let is_lost = flight.sets_mode && self.may_lose_copies();
@@ -371,15 +393,19 @@ impl Output {
         }
         let result = if finishes { commit.finish() } else { commit.start(modeset) };
         drop(commit);
+        let mut retry = None;
         if let Err(error) = result {
             if modeset {
                 self.forget_mode();
             }
-            return Err(OutputError::Commit(error));
+            if finishes || error.kind() != io::ErrorKind::ResourceBusy {
+                return Err(OutputError::Commit(error));
+            }
+            retry = Some(Instant::now() + BUSY);
         }
         if !finishes {
             let (since, shows_picture) = (Instant::now(), clips.is_some());
-            self.flight = Some(Flight { since, done, shows_picture, sets_mode: modeset });
+            self.flight = Some(Flight { since, done, shows_picture, sets_mode: modeset, retry });
         }
         Ok(modeset)
     }
