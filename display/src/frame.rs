@@ -134,6 +134,11 @@ impl Frame {
         &self.layout
     }
 
+    /// Where the pixels are.
+    pub(crate) fn memory(&self) -> &Arc<PixelMemory> {
+        &self.memory
+    }
+
     /// True if both show the same bytes.
     pub(crate) fn is_same_source(&self, other: &Frame) -> bool {
         Arc::ptr_eq(&self.memory, &other.memory) && self.layout == other.layout

@@ -81,7 +81,17 @@ pub struct PixelMemory {
     mapping: Arc<dyn SharedMapping>,
     start: usize,
     len: usize,
-    dma_buf: Option<OwnedFd>,
+    dma_buf: Option<DmaBuf>,
+}
+
+/// The dma-buf that a memory is in.
+#[derive(Debug)]
+struct DmaBuf {
+    fd: OwnedFd,
+    /// Byte of it that is the memory's first.
+    offset: u64,
+    /// DRM format modifier, if it is known.
+    modifier: Option<u64>,
 }
 
 impl PixelMemory {
@@ -108,9 +118,18 @@ impl PixelMemory {
         let mut memory = Self::map_trusted(fd, offset, len)?;
         if is_dma_buf {
             let fd = rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(system("keep"))?;
-            memory.dma_buf = Some(fd);
+            memory.dma_buf = Some(DmaBuf { fd, offset, modifier: None });
         }
         Ok(memory)
+    }
+
+    /// Says how the pixels of a dma-buf are arranged: its DRM format modifier (`drm_fourcc.h`).
+    #[must_use]
+    pub fn with_modifier(mut self, modifier: u64) -> PixelMemory {
+        if let Some(dma_buf) = &mut self.dma_buf {
+            dma_buf.modifier = Some(modifier);
+        }
+        self
     }
 
     /// Maps `len` bytes of a file that the caller knows to keep them: if it shrinks, or its pages
@@ -161,6 +180,13 @@ impl PixelMemory {
         self.dma_buf.is_some()
     }
 
+    /// The dma-buf, the byte of it that is the memory's first, and its modifier if that is known.
+    pub(crate) fn dma_buf(&self) -> Option<(BorrowedFd<'_>, u64, Option<u64>)> {
+        self.dma_buf
+            .as_ref()
+            .map(|DmaBuf { fd, offset, modifier }| (fd.as_fd(), *offset, *modifier))
+    }
+
     /// Bytes.
     pub fn len(&self) -> u64 {
         self.len as u64
@@ -174,7 +200,7 @@ impl PixelMemory {
     /// Starts reading. For a dma-buf this waits for its writers and makes their writes visible to
     /// the CPU (`DMA_BUF_IOCTL_SYNC`), until the result is dropped.
     pub(crate) fn read(&self) -> ReadAccess<'_> {
-        if let Some(fd) = &self.dma_buf {
+        if let Some(DmaBuf { fd, .. }) = &self.dma_buf {
             dma_buf::sync(fd.as_fd(), dma_buf::SYNC_READ);
         }
         ReadAccess { memory: self }
@@ -223,7 +249,7 @@ impl ReadAccess<'_> {
 
 impl Drop for ReadAccess<'_> {
     fn drop(&mut self) {
-        if let Some(fd) = &self.memory.dma_buf {
+        if let Some(DmaBuf { fd, .. }) = &self.memory.dma_buf {
             dma_buf::sync(fd.as_fd(), dma_buf::SYNC_READ | dma_buf::SYNC_END);
         }
     }
