@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod backend;
+pub mod cards;
 pub mod control;
 pub mod driver;
 pub mod fd_store;

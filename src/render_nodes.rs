@@ -24,7 +24,9 @@ pub fn is_loopback(node: &Path) -> bool {
     device.is_ok_and(|device| is_on_transport(&device))
 }
 
-fn is_on_transport(device: &Path) -> bool {
+/// Whether a device in sysfs is on our own transport.
+#[must_use]
+pub fn is_on_transport(device: &Path) -> bool {
     let mut names = device.iter().filter_map(|name| name.to_str());
     names.any(|name| name.starts_with(TRANSPORT))
 }

@@ -196,7 +196,7 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
         (
             &["demo", "--display", "crt"],
-            "invalid value 'crt' for '--display <DISPLAY>' [possible values: sdl, headless] (see --help)".into(),
+            "invalid value 'crt' for '--display <DISPLAY>': unknown display \"crt\", there are sdl, kms and headless".into(),
         ),
         (
             &["demo", "--screenshot", "x.png"],

@@ -105,7 +105,7 @@ impl CursorImage {
 }
 
 /// Premultiplied "over": B, G, R, A on opaque R, G, B.
-fn blend([b, g, r, a]: [u8; 4], [under_r, under_g, under_b]: [u8; 3]) -> [u8; 3] {
+pub(crate) fn blend([b, g, r, a]: [u8; 4], [under_r, under_g, under_b]: [u8; 3]) -> [u8; 3] {
     let channel = |over: u8, under: u8| {
         let rest = u32::from(under) * u32::from(255 - a);
         // Colours above their alpha are not premultiplied ones; they saturate.

@@ -26,6 +26,51 @@ pub enum DisplayError {
         reason: String,
     },
 
+    /// There is no card that could show anything.
+    #[error(
+        "there is no card with a connector to show something on; name one, or use --display headless"
+    )]
+    NoCard,
+
+    /// The card cannot be used. Final for this process.
+    #[error("cannot {what}")]
+    Kms {
+        /// The operation, as the end of "cannot ...".
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// Somebody else shows something on the card.
+    #[error(
+        "another program shows something on {card}: end it, switch to another terminal, or have it lease a connector (--drm-fd)"
+    )]
+    NotMaster {
+        /// The card.
+        card: String,
+    },
+
+    /// The card has no connector of that name.
+    #[error("{card} has no connector {name:?}, there are {known}")]
+    NoConnector {
+        /// The card.
+        card: String,
+        /// The name that is not there.
+        name: String,
+        /// Those that are.
+        known: String,
+    },
+
+    /// The plane cannot be used.
+    #[error("plane {plane} is none that can show something on {connector}")]
+    NoPlane {
+        /// The plane's object id.
+        plane: u32,
+        /// The connector's name.
+        connector: String,
+    },
+
     /// The scanout number is not below [`MAX_SCANOUTS`].
     #[error("scanout {0} does not exist, a display has scanouts 0 to {max}", max = MAX_SCANOUTS - 1)]
     UnknownScanout(u32),

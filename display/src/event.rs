@@ -1,8 +1,8 @@
-//! What a user does to a window.
+//! What a user does to a window, or to a connector.
 
 use std::path::PathBuf;
 
-/// What the user did to a window.
+/// What the user did to a window, or to a connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DisplayEvent {
@@ -23,6 +23,25 @@ pub enum DisplayEvent {
         width: u32,
         /// New height of the drawing area, in the screen's pixels.
         height: u32,
+    },
+    /// A display is at the scanout's connector now, or it is another one. KMS only; once for each
+    /// scanout that has a connector when the presenter is opened, too.
+    Connected {
+        /// The connector's scanout.
+        scanout: u32,
+        /// The display's EDID, whole; empty if it has none.
+        edid: Vec<u8>,
+        /// Columns of its preferred mode, in pixels.
+        width: u32,
+        /// Rows of its preferred mode, in pixels.
+        height: u32,
+        /// Frames a second in that mode.
+        refresh: u32,
+    },
+    /// The display at the scanout's connector is gone. KMS only.
+    Disconnected {
+        /// The connector's scanout.
+        scanout: u32,
     },
     /// Keyboard, pointer or touch input for the scanout of the window that has it.
     Input(InputEvent),

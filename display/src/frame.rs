@@ -168,6 +168,23 @@ impl Frame {
         Ok(read(access.pointer(self.pixel_offset(rect.x, rect.y), len)?))
     }
 
+    /// Gives `take` each row of `rect`, from the top: its number from 0, and its bytes as they are now.
+    pub(crate) fn for_each_row(
+        &self,
+        rect: Rect,
+        mut take: impl FnMut(u32, &[u8]),
+    ) -> Result<(), MemoryError> {
+        let mut row = vec![0; rect.width as usize * PixelFormat::BYTES_PER_PIXEL as usize];
+        let access = self.memory.read();
+        for y in 0..rect.height {
+            let line = Rect { y: rect.y + y, height: 1, ..rect };
+            let line = self.in_memory_order(line);
+            access.copy(self.pixel_offset(line.x, line.y), &mut row)?;
+            take(y, &row);
+        }
+        Ok(())
+    }
+
     /// Copies the whole picture.
     pub(crate) fn picture(&self) -> Result<Picture, MemoryError> {
         let FrameLayout { width, height, format, .. } = self.layout;

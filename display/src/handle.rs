@@ -21,13 +21,14 @@ pub struct DisplayHandle {
 #[derive(Clone)]
 pub(crate) enum Inner {
     Sdl(Arc<Shared>),
+    Kms(Arc<Shared>),
     Headless(Arc<Headless>),
 }
 
 impl Inner {
     pub(crate) fn statistics(&self, scanout: u32) -> Option<Statistics> {
         match self {
-            Inner::Sdl(shared) => shared.statistics(scanout),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.statistics(scanout),
             Inner::Headless(headless) => headless.statistics(scanout),
         }
     }
@@ -36,7 +37,7 @@ impl Inner {
     /// again shows that.
     pub(crate) fn stand_in(&self, scanout: u32, frame: Frame) -> Result<(), DisplayError> {
         match self {
-            Inner::Sdl(shared) => shared.stand_in(scanout, frame),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.stand_in(scanout, frame),
             Inner::Headless(headless) => headless.stand_in(scanout, &frame),
         }
     }
@@ -56,7 +57,7 @@ impl DisplayHandle {
     pub fn set_scanout(&self, scanout: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
         let is_live = frame.is_some();
         match &self.inner {
-            Inner::Sdl(shared) => shared.set_scanout(scanout, frame),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_scanout(scanout, frame),
             Inner::Headless(headless) => headless.set_scanout(scanout, frame),
         }?;
         if is_live {
@@ -71,7 +72,7 @@ impl DisplayHandle {
     /// memory is read no more when this returns. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
     pub fn source_lost(&self) {
         match &self.inner {
-            Inner::Sdl(shared) => shared.source_lost(),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.source_lost(),
             Inner::Headless(headless) => headless.source_lost(),
         }
         self.loss.all_lost();
@@ -94,7 +95,9 @@ impl DisplayHandle {
         done: impl FnOnce() + Send + 'static,
     ) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.flush(scanout, damage, Completion::new(done)),
+            Inner::Sdl(shared) | Inner::Kms(shared) => {
+                shared.flush(scanout, damage, Completion::new(done))
+            }
             Inner::Headless(headless) => {
                 let result = headless.flush(scanout, damage);
                 done();
@@ -110,7 +113,7 @@ impl DisplayHandle {
     /// None but the scanout's number.
     pub fn set_cursor(&self, scanout: u32, image: CursorImage) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.set_cursor(scanout, image),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_cursor(scanout, image),
             Inner::Headless(headless) => headless.set_cursor(scanout, image),
         }
     }
@@ -132,13 +135,13 @@ impl DisplayHandle {
         visible: bool,
     ) -> Result<(), DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.move_cursor(scanout, x, y, visible),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.move_cursor(scanout, x, y, visible),
             Inner::Headless(headless) => headless.move_cursor(scanout, x, y, visible),
         }
     }
 
     /// What the scanout shows, with the mouse pointer. With a window: what the window shows, in the
-    /// window's size. Headless: the frame or, once its source ended, its last picture, even after
+    /// window's size. KMS and headless: the frame or, once its source ended, its last picture, even after
     /// [`quit`](DisplayHandle::quit).
     ///
     /// # Errors
@@ -147,9 +150,14 @@ impl DisplayHandle {
     /// [`DisplayError::Closed`] and [`DisplayError::Timeout`].
     pub fn screenshot(&self, scanout: u32) -> Result<Picture, DisplayError> {
         match &self.inner {
-            Inner::Sdl(shared) => shared.screenshot(scanout),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.screenshot(scanout),
             Inner::Headless(headless) => headless.screenshot(scanout),
         }
+    }
+
+    /// Whether frames that are dma-bufs may be shown without a copy, if they are any.
+    pub fn takes_dma_bufs(&self) -> bool {
+        matches!(self.inner, Inner::Kms(_))
     }
 
     /// The scanout's figures; `None` if it never had a frame.
@@ -160,7 +168,7 @@ impl DisplayHandle {
     /// Makes [`Presenter::run`](crate::Presenter::run) return.
     pub fn quit(&self) {
         match &self.inner {
-            Inner::Sdl(shared) => shared.quit(),
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.quit(),
             Inner::Headless(headless) => headless.quit(),
         }
     }

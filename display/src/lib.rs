@@ -1,4 +1,4 @@
-//! Presenters for scanouts: an SDL window or headless. Knows no virtio.
+//! Presenters for scanouts: an SDL window, an output of a card (DRM/KMS), or headless. Knows no virtio.
 //!
 //! A *scanout* is one picture source, numbered from 0. Its [`Frame`] is memory that another process
 //! keeps drawing into ([`PixelMemory`]); nothing is copied until a [`DisplayHandle::flush`] says
@@ -41,6 +41,7 @@ mod frame;
 mod geometry;
 mod handle;
 mod headless;
+mod kms;
 mod loss;
 mod memory;
 mod options;
@@ -60,7 +61,7 @@ pub use geometry::Rect;
 pub use handle::DisplayHandle;
 pub use loss::{LossPicture, LossPolicy};
 pub use memory::{MemoryError, PixelBuffer, PixelMemory, SharedMapping};
-pub use options::{DisplayKind, Options};
+pub use options::{DisplayKind, KmsOptions, Options};
 pub use picture::{Difference, Picture, PictureError};
 pub use presenter::Presenter;
 pub use sdl::{ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier};

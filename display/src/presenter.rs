@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::handle::Inner;
 use crate::headless::Headless;
+use crate::kms::KmsPresenter;
 use crate::loss::LossWatch;
 use crate::sdl::SdlPresenter;
 use crate::{DisplayError, DisplayEvent, DisplayHandle, DisplayKind, Options};
@@ -18,6 +19,7 @@ pub struct Presenter {
 /// An opened [`DisplayKind`].
 enum Opened {
     Sdl(Box<SdlPresenter>),
+    Kms(Box<KmsPresenter>),
     Headless(Arc<Headless>),
 }
 
@@ -27,7 +29,8 @@ impl Presenter {
     ///
     /// # Errors
     ///
-    /// [`DisplayError::NoWindowSystem`], whose text says what to do.
+    /// [`DisplayError::NoWindowSystem`], or for KMS one that says what about the card is not right; their
+    /// text says what to do.
     pub fn open(
         options: Options,
         on_event: impl Fn(DisplayEvent) + Send + 'static,
@@ -38,6 +41,11 @@ impl Presenter {
                 let sdl = SdlPresenter::open(options, Box::new(on_event))?;
                 let inner = Inner::Sdl(sdl.shared().clone());
                 (Opened::Sdl(Box::new(sdl)), inner)
+            }
+            DisplayKind::Kms => {
+                let kms = KmsPresenter::open(options, Box::new(on_event))?;
+                let inner = Inner::Kms(kms.shared().clone());
+                (Opened::Kms(Box::new(kms)), inner)
             }
             DisplayKind::Headless => {
                 let headless = Headless::new();
@@ -57,6 +65,7 @@ impl Presenter {
     pub fn run(mut self) -> Result<(), DisplayError> {
         match &mut self.opened {
             Opened::Sdl(sdl) => sdl.run(),
+            Opened::Kms(kms) => kms.run(),
             Opened::Headless(headless) => {
                 headless.run();
                 Ok(())
@@ -68,8 +77,8 @@ impl Presenter {
 impl Drop for Presenter {
     fn drop(&mut self) {
         match &self.opened {
-            // Does so when it is dropped itself.
-            Opened::Sdl(_) => {}
+            // They do so when they are dropped themselves.
+            Opened::Sdl(_) | Opened::Kms(_) => {}
             Opened::Headless(headless) => headless.quit(),
         }
     }

@@ -24,17 +24,25 @@ pub(super) type Reply = SyncSender<Result<Picture, DisplayError>>;
 
 /// Runs a flush's `done` when it is dropped, so that no path can forget it. Not to be dropped with
 /// a lock held.
-pub(crate) struct Completion(Option<Box<dyn FnOnce() + Send>>);
+pub(crate) struct Completion {
+    done: Option<Box<dyn FnOnce() + Send>>,
+    since: Instant,
+}
 
 impl Completion {
     pub(crate) fn new(done: impl FnOnce() + Send + 'static) -> Completion {
-        Completion(Some(Box::new(done)))
+        Completion { done: Some(Box::new(done)), since: Instant::now() }
+    }
+
+    /// When the flush came.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
+        if let Some(done) = self.done.take() {
             done();
         }
     }
@@ -77,6 +85,8 @@ struct Scanout {
     stand_in: Option<Frame>,
     /// The presenter reads a frame.
     reading: bool,
+    /// The presenter reads the source whenever it likes.
+    held: bool,
     /// Nothing of the source has been read yet.
     is_new: bool,
     /// The presenter has news to take.
@@ -104,7 +114,7 @@ impl Scanout {
     /// What was flushed is shown first.
     fn end_when_read(&mut self, signal: Signal) {
         match &self.source {
-            Some(Source::Live(_)) if !self.damage.is_empty() => {
+            Some(Source::Live(_)) if self.held || !self.damage.is_empty() => {
                 self.ending = Some(signal);
                 self.changed = true;
             }
@@ -114,6 +124,7 @@ impl Scanout {
 
     fn end(&mut self, signal: Signal) {
         self.ending = None;
+        self.held = false;
         if let Some(source) = &self.source {
             let layout = *source.layout();
             self.source = Some(Source::Ended { signal, layout, kept: () });
@@ -366,6 +377,11 @@ impl Shared {
 
     /// Takes everything that has to be done, and so allows the next `wake`.
     pub(super) fn take_work(&self) -> Work {
+        self.take_work_of(|_| true)
+    }
+
+    /// The same, but what has to be done on scanouts that are not `ready` becomes more, and is taken later.
+    pub(super) fn take_work_of(&self, ready: impl Fn(u32) -> bool) -> Work {
         let mut state = lock(&self.state);
         state.woken = false;
         Work {
@@ -373,9 +389,35 @@ impl Shared {
             screenshots: std::mem::take(&mut state.screenshots),
             scanouts: (0u32..)
                 .zip(&mut state.scanouts)
+                .filter(|(id, _)| ready(*id))
                 .filter_map(|(id, scanout)| scanout.take_work(id))
                 .collect(),
         }
+    }
+
+    /// The presenter goes on to read a scanout's source, between calls of `take_work`, too. Before the source
+    /// ends it gets work for that, with the frame and how it ends.
+    pub(super) fn hold(&self, id: u32) {
+        if let Ok(scanout) = lock(&self.state).scanout(id) {
+            scanout.held = matches!(scanout.source, Some(Source::Live(_)));
+        }
+    }
+
+    /// When the first of the flushes came that nobody has taken.
+    pub(super) fn oldest_flush(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        state.scanouts.iter().filter_map(|scanout| Some(scanout.done.first()?.since())).min()
+    }
+
+    /// Answers flushes that came before `before` and that nobody has taken. Their damage stays.
+    pub(super) fn answer_before(&self, before: Instant) {
+        let mut late = Vec::new();
+        let mut state = lock(&self.state);
+        for scanout in &mut state.scanouts {
+            late.extend(scanout.done.extract_if(.., |done| done.since() <= before));
+        }
+        drop(state);
+        drop(late);
     }
 
     /// Blocks until `wake`, at most for `timeout`.

@@ -77,20 +77,24 @@ run_depmod() {
     rm -rf --one-file-system -- "$mounted"
 }
 
-# ensure_module KERNEL — $BOX_DIR/kernel-KERNEL/updates: our module and the indexes modprobe needs to find it; and
-# $BOX_DIR/faults-RELEASE/: the same whose allocations can be made to fail, for tests/box/faults.sh.
-ensure_module() { with_lock "$BOX_DIR/kernel-$1.lock" make_module "$1"; }
+# ensure_module KERNEL — $BOX_DIR/kernel-KERNEL/updates: our module, vkms where there is one, and the indexes modprobe
+# needs to find them; and $BOX_DIR/faults-RELEASE/: ours whose allocations can be made to fail, for tests/box/faults.sh.
+ensure_module() {
+    [[ $1 != "$VKMS_KERNEL" ]] || ensure_vkms_source
+    with_lock "$BOX_DIR/kernel-$1.lock" make_module "$1"
+}
 
 make_module() {
-    local kernel=$1 dir=$BOX_DIR/kernel-$1 key
+    local kernel=$1 dir=$BOX_DIR/kernel-$1 key sources=("$BOX_CACHE/kernel-$1/stamp") modules=("$BOX_DIR/kernel-$1/$MODULE_NAME.ko")
     mkdir -p -- "$dir"
+    [[ $kernel != "$VKMS_KERNEL" ]] || sources+=("$BOX_CACHE/vkms-$kernel/stamp")
     if [[ ! -f $MODULE_SOURCE/Kbuild ]]; then
         note "no module source in loopback-driver-glue/kernel: going on without $MODULE_NAME"
         rm -rf -- "$dir/updates" "$dir/module.stamp"
         return 0
     fi
-    key=$({ cat -- "$MODULE_SOURCE"/{Kbuild,*.[ch],test/fault.[ch]} && declare -f make_module build_module index_module; } |
-        key_of "$BOX_CACHE/kernel-$kernel/stamp")
+    key=$({ cat -- "$MODULE_SOURCE"/{Kbuild,*.[ch],test/fault.[ch]} && declare -f make_module build_module index_modules build_vkms; } |
+        key_of "${sources[@]}")
     ! stamp_is "$dir/module.stamp" "$key" || return 0
     step "building $MODULE_NAME for kernel $kernel"
     rm -f -- "$dir/module.stamp"
@@ -99,7 +103,11 @@ make_module() {
     build_module "$kernel" "$dir/faults/$MODULE_NAME.ko" VLB_FAULTS=1
     # for tests, which know the release they run on
     ln -sfn -- "kernel-$kernel/faults" "$BOX_DIR/faults-$(kernel_release "$kernel")"
-    index_module "$kernel" "$dir/$MODULE_NAME.ko" "$dir/updates"
+    if [[ $kernel = "$VKMS_KERNEL" ]]; then
+        build_vkms "$dir/vkms.ko"
+        modules+=("$dir/vkms.ko")
+    fi
+    index_modules "$kernel" "$dir/updates" "${modules[@]}"
     printf '%s\n' "$key" >"$dir/module.stamp"
 }
 
@@ -121,14 +129,14 @@ build_module() {
     return "$status"
 }
 
-# index_module KERNEL MODULE OUTPUT-DIR
-index_module() {
-    local kernel=$1 module=$2 output=$3 release work
+# index_modules KERNEL OUTPUT-DIR MODULE…
+index_modules() {
+    local kernel=$1 output=$2 release work
     release=$(kernel_release "$kernel")
     work=$(mktemp -d "$BOX_DIR/index.XXXXXX")
     cp -a -- "$BOX_CACHE/kernel-$kernel/modules/lib" "$work/"
     mkdir -p -- "$work/lib/modules/$release/updates"
-    cp -- "$module" "$work/lib/modules/$release/updates/"
+    cp -- "${@:3}" "$work/lib/modules/$release/updates/"
     run_depmod "$BOX_CACHE/kernel-$kernel" "$work" "$release"
     rm -rf -- "$work/lib/modules/$release/kernel" "$output"
     mv -- "$work/lib/modules/$release" "$output"

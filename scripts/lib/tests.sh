@@ -165,15 +165,26 @@ box_boots() {
     done
 }
 
+# start_screen TYPE — has the next machine show what it shows, in $TEST_DIR/screen. Sets SCREEN to its options.
+start_screen() {
+    rm -rf -- "$TEST_DIR/screen"
+    mkdir -p -- "$TEST_DIR/screen"
+    python3 scripts/lib/qemu_screen.py "$TEST_DIR/screen" >"$TEST_DIR/screen.log" 2>&1 </dev/null &
+    # A path of at most 107 bytes, from where the machine is started.
+    SCREEN=(--vga "$1" --qemu-arg -qmp --qemu-arg "unix:${TEST_DIR#"$TOP/"}/screen/qmp,server=on,wait=off")
+}
+
 # box_boot KERNEL NAME… — prints "STATUS NAME REMARK" as each test ends, and "exit CODE" at the end.
 box_boot() {
-    local code=0 dir=$TEST_DIR/box-$1 name word allowed=()
+    local code=0 dir=$TEST_DIR/box-$1 name word screen allowed=() SCREEN=()
     for name in "${@:2}"; do
         for word in $(header "tests/box/$name.sh" allows ''); do
             allowed+=(--allow "$word")
         done
     done
-    scripts/box run --no-build --kernel "$1" "${allowed[@]}" --timeout "$(time_limit "${@:2}")" -- \
+    screen=$(header "tests/box/$2.sh" vga '')
+    [[ -z $screen ]] || start_screen "$screen"
+    scripts/box run --no-build --kernel "$1" "${allowed[@]}" "${SCREEN[@]}" --timeout "$(time_limit "${@:2}")" -- \
         env "TEST_TIMEOUT=$TEST_TIMEOUT" "${TEST_ENVIRONMENT[@]}" \
         scripts/guest/run-tests "${dir#"$TOP/"}" "${@:2}" 2>"$dir/box.log" </dev/null || code=$?
     echo "exit $code"

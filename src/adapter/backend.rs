@@ -113,7 +113,11 @@ impl Backend {
         window: MemoryWindow<'_>,
         kept: Option<Arc<Mutex<Kept>>>,
     ) -> Result<(), AdapterError> {
-        let memory = ScanoutMemory::new(window).map_err(AdapterError::Memory)?;
+        let takes_dma_bufs = display.takes_dma_bufs();
+        let mut memory = ScanoutMemory::new(window).map_err(AdapterError::Memory)?;
+        if takes_dma_bufs {
+            memory.export_from(window);
+        }
         let (ours, theirs) = UnixStream::pair()?;
         let socket = ours.try_clone()?;
         let mut server = DisplayServer::new(ours, display, memory, options.monitors.clone())?;

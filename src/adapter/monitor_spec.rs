@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::modes::{Mode, ModeError};
 
@@ -25,6 +26,8 @@ pub struct MonitorSpec {
     pub dpi: u32,
     /// What its EDID calls it: printable ASCII, at most 13 characters.
     pub name: Option<String>,
+    /// The EDID of a real monitor, instead of one that says all this. Not part of the text.
+    pub edid: Option<Arc<[u8]>>,
 }
 
 /// What is wrong with the text of a monitor.
@@ -57,7 +60,7 @@ pub enum MonitorSpecError {
 
 impl From<Mode> for MonitorSpec {
     fn from(mode: Mode) -> Self {
-        Self { mode, position: None, dpi: DEFAULT_DPI, name: None }
+        Self { mode, position: None, dpi: DEFAULT_DPI, name: None, edid: None }
     }
 }
 
@@ -177,6 +180,7 @@ mod tests {
             position: Some((0, 720)),
             dpi: 160,
             name: Some("left cluster".into()),
+            edid: None,
         };
         let text = "1920x720@0,720,name=left cluster,refresh=75,dpi=160";
         assert_eq!(spec(text), Ok(all.clone()));

@@ -8,7 +8,9 @@ use super::edid::{self, Monitor};
 use super::modes::{Mode, ModeError};
 use super::monitor_spec::MonitorSpec;
 use super::scanouts::MAX_PIXELS;
-use crate::gpu::wire::{CtrlHdr, DisplayOne, MAX_SCANOUTS, RespDisplayInfo, RespEdid, RespType};
+use crate::gpu::wire::{
+    CtrlHdr, DisplayOne, MAX_EDID, MAX_SCANOUTS, RespDisplayInfo, RespEdid, RespType,
+};
 use crate::sync::lock;
 
 /// The device's scanouts, each with a monitor or without. Clones are the same scanouts.
@@ -49,6 +51,15 @@ pub enum MonitorChange {
     Add(MonitorSpec),
     /// The monitor of a scanout, whether or not it has one now.
     Set(u32, MonitorSpec),
+    /// A real monitor, at its place if it has one.
+    Connect {
+        /// Its index.
+        scanout: u32,
+        /// Its preferred mode.
+        mode: Mode,
+        /// Its EDID; empty if it has none.
+        edid: Vec<u8>,
+    },
     /// Another size.
     Resize {
         /// Its index.
@@ -123,8 +134,14 @@ impl Monitors {
                 )
             }
             MonitorChange::Set(scanout, spec) => slot(scanout).map(|_| (scanout, Some(spec)))?,
+            MonitorChange::Connect { scanout, mode, edid } => {
+                let known = slot(scanout)?.unwrap_or_default();
+                let edid = is_edid(&edid).then(|| edid.into());
+                (scanout, Some(MonitorSpec { mode: mode.checked()?, edid, ..known }))
+            }
             MonitorChange::Resize { scanout, width, height } => {
-                let mut spec = monitor(scanout)?;
+                // It is not what a real monitor's EDID says.
+                let mut spec = MonitorSpec { edid: None, ..monitor(scanout)? };
                 spec.mode = Mode { width, height, ..spec.mode }.checked()?;
                 (scanout, Some(spec))
             }
@@ -175,7 +192,7 @@ impl Monitors {
         let mut reply = RespEdid::new_zeroed();
         reply.hdr = header(RespType::OkEdid);
         let spec = lock(&self.0).get(scanout as usize).cloned().flatten();
-        let Some(MonitorSpec { mode, dpi, name, .. }) = spec else { return reply };
+        let Some(MonitorSpec { mode, dpi, name, edid: real, .. }) = spec else { return reply };
         let monitor = Monitor {
             width: mode.width,
             height: mode.height,
@@ -184,14 +201,29 @@ impl Monitors {
             serial: scanout + 1,
             name: name.as_deref().unwrap_or(DEFAULT_NAME),
         };
+        let made;
+        let bytes = match &real {
+            Some(real) => &**real,
+            None => {
+                made = edid::edid(&monitor);
+                &made
+            }
+        };
         let mut size = 0;
-        for (to, from) in reply.edid.iter_mut().zip(edid::edid(&monitor)) {
-            *to = from;
+        for (to, from) in reply.edid.iter_mut().zip(bytes) {
+            *to = *from;
             size += 1;
         }
         reply.size = size.into();
         reply
     }
+}
+
+/// Whether the driver can be given these bytes: whole blocks, the first one an EDID's, no more than there
+/// is room for.
+fn is_edid(bytes: &[u8]) -> bool {
+    let is_whole = bytes.len().is_multiple_of(edid::BLOCK_LENGTH);
+    is_whole && bytes.starts_with(&[0, 255, 255, 255, 255, 255, 255, 0]) && bytes.len() <= MAX_EDID
 }
 
 /// What EDIDs call a monitor without a name.
@@ -268,6 +300,30 @@ mod tests {
         let moved = MonitorChange::Move { scanout: 1, position: (5, 6) };
         assert_eq!(changed(moved), Ok((1, true)));
         assert_eq!(info(&all), [(1, 0, 0, 1280, 720), (1, 5, 6, 1024, 768), (0, 0, 0, 0, 0)]);
+    }
+
+    #[test]
+    fn a_real_monitor_is_shown_as_it_is() {
+        let all = monitors(&["800x600,name=left"], 2);
+        let mode = Mode { width: 1920, height: 1080, refresh: 50 };
+        let real = monitors(&["1920x1080@50"], 1).edid(0).edid[..128].to_vec();
+        let connect = |scanout, edid| MonitorChange::Connect { scanout, mode, edid };
+        let said = |scanout| {
+            let reply = all.edid(scanout);
+            reply.edid[..reply.size.get() as usize].to_vec()
+        };
+        assert!(all.change(connect(0, real.clone())).unwrap().is_news);
+        assert_eq!(said(0), real);
+        assert_eq!(info(&all), [(1, 0, 0, 1920, 1080), (0, 0, 0, 0, 0)]);
+        // The same one again is no news; what is no EDID is replaced by one of ours.
+        assert!(!all.change(connect(0, real.clone())).unwrap().is_news);
+        for wrong in [&real[..127], &[0; 128], &real.repeat(9), &[]] {
+            all.change(connect(1, wrong.to_vec())).unwrap();
+            assert_eq!((said(1).len(), said(1)[12]), (128, 2));
+        }
+        // Another size is not what it says.
+        all.change(MonitorChange::Resize { scanout: 0, width: 640, height: 480 }).unwrap();
+        assert_ne!(said(0), real);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use loopback_driver_glue::MemoryWindow;
+use loopback_driver_glue::{MemoryWindow, export_dmabuf};
 use rustix::io::Errno;
 use virtio_loopback_display::{
     DisplayError, Frame, FrameLayout, MemoryError, Origin, PixelBuffer, PixelFormat, PixelMemory,
@@ -17,6 +17,8 @@ use crate::vhost_gpu::message::{DmabufScanout, MemoryScanout, Scanout, Update};
 const MAX_BUFFERS: usize = 256;
 /// Dma-bufs that stay mapped: a few of each of some scanouts.
 const MAX_DMA_BUFS: usize = 8;
+/// Buffers of the driver that stay exported, of each scanout: as many as programs flip between.
+const MAX_EXPORTS: usize = 4;
 /// DRM format modifiers: rows of pixels, and whatever the driver that made it knows.
 const MODIFIER_LINEAR: u64 = 0;
 const MODIFIER_INVALID: u64 = 0x00ff_ffff_ffff_ffff;
@@ -58,6 +60,17 @@ impl From<MemoryError> for ScanoutError {
     }
 }
 
+/// What a buffer of the driver is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Export {
+    /// The backend's number for what is there now.
+    generation: u32,
+    /// The driver's address of the first page.
+    start: u64,
+    /// Bytes, whole pages.
+    length: u64,
+}
+
 /// The memory the scanouts lie in.
 #[derive(Debug)]
 pub struct ScanoutMemory {
@@ -67,6 +80,10 @@ pub struct ScanoutMemory {
     buffers: HashMap<u64, Arc<PixelMemory>>,
     /// Dma-bufs that were shown last, by device and inode: drivers flip between a few.
     dma_bufs: VecDeque<((u64, u64), Arc<PixelMemory>)>,
+    /// The window's file, if buffers of the driver are to be dma-bufs.
+    exporter: Option<OwnedFd>,
+    /// Buffers of the driver that each scanout has shown last, the newest at the end.
+    exports: HashMap<u32, VecDeque<(Export, Arc<PixelMemory>)>>,
     /// Pixels of backends that send them as bytes, by scanout.
     copies: HashMap<u32, (FrameLayout, PixelBuffer)>,
     /// Pixels of the last frame of each scanout, which stays visible when the scanout goes off.
@@ -80,7 +97,17 @@ impl ScanoutMemory {
         // as another one's zeros, not as an error.
         let window = Arc::new(PixelMemory::map_trusted(window.fd, 0, window.size)?);
         let (buffers, dma_bufs, copies, pixels) = Default::default();
-        Ok(Self { window, buffers, dma_bufs, copies, pixels })
+        let (exporter, exports) = Default::default();
+        Ok(Self { window, buffers, dma_bufs, exporter, exports, copies, pixels })
+    }
+
+    /// Shows buffers of the driver as dma-bufs, where that can be: for a display that can do without
+    /// copies of those.
+    pub fn export_from(&mut self, window: MemoryWindow<'_>) {
+        match window.fd.try_clone_to_owned() {
+            Ok(fd) => self.exporter = Some(fd),
+            Err(error) => log::warn!("the driver's buffers cannot be dma-bufs: {error}"),
+        }
     }
 
     /// The frame of `MEMORY_SCANOUT`.
@@ -89,12 +116,15 @@ impl ScanoutMemory {
         scanout: &MemoryScanout,
         fd: Option<OwnedFd>,
     ) -> Result<Frame, ScanoutError> {
-        let memory = match fd {
-            None => Arc::clone(&self.window),
-            Some(fd) => self.buffer(scanout, &fd)?,
+        let (memory, offset) = match fd {
+            None => match self.exported(scanout) {
+                Some((memory, start)) => (memory, scanout.offset - start),
+                None => (Arc::clone(&self.window), scanout.offset),
+            },
+            Some(fd) => (self.buffer(scanout, &fd)?, scanout.offset),
         };
         let layout = FrameLayout {
-            offset: scanout.offset,
+            offset,
             stride: scanout.stride,
             width: scanout.width,
             height: scanout.height,
@@ -107,6 +137,36 @@ impl ScanoutMemory {
     /// Lets go of a file.
     pub fn release(&mut self, buffer: u64) {
         self.buffers.remove(&buffer);
+    }
+
+    /// A buffer of the driver as a dma-buf, and the address of its first byte.
+    fn exported(&mut self, scanout: &MemoryScanout) -> Option<(Arc<PixelMemory>, u64)> {
+        let exporter = self.exporter.as_ref().filter(|_| scanout.generation != 0)?;
+        let page = rustix::param::page_size() as u64;
+        let rows = u64::from(scanout.stride).checked_mul(scanout.height.into())?;
+        let start = scanout.offset - scanout.offset % page;
+        let end = scanout.offset.checked_add(rows.min(scanout.size))?;
+        let length = end.checked_next_multiple_of(page)?.checked_sub(start)?;
+        let export = Export { generation: scanout.generation, start, length };
+        let exports = self.exports.entry(scanout.scanout_id).or_default();
+        if let Some(known) = exports.iter().position(|(known, _)| *known == export) {
+            let known = exports.remove(known)?;
+            let memory = Arc::clone(&known.1);
+            exports.push_back(known);
+            return Some((memory, start));
+        }
+        let fd = export_dmabuf(exporter, &[(start, length)])
+            .inspect_err(|error| log::debug!("a buffer is no dma-buf: {error}"))
+            .ok()?;
+        let memory = PixelMemory::map(fd.as_fd(), 0, length)
+            .inspect_err(|error| log::debug!("a buffer's dma-buf is not mapped: {error}"))
+            .ok()?;
+        let memory = Arc::new(memory.with_modifier(MODIFIER_LINEAR));
+        if exports.len() >= MAX_EXPORTS {
+            exports.pop_front();
+        }
+        exports.push_back((export, Arc::clone(&memory)));
+        Some((memory, start))
     }
 
     /// The frame of `DMABUF_SCANOUT`; a dma-buf or a memfd sealed against shrinking.
@@ -122,7 +182,7 @@ impl ScanoutMemory {
         }
         let stride = u64::from(scanout.fd_stride);
         let length = stride.checked_mul(scanout.fd_height.into()).ok_or(ScanoutError::Overflow)?;
-        let memory = self.dma_buf(fd, length)?;
+        let memory = self.dma_buf(fd, length, modifier)?;
         let column = u64::from(scanout.x) * 4;
         let (row, origin) = if scanout.fd_flags & RESOURCE_FLAG_Y_0_TOP == 0 {
             (Some(scanout.y), Origin::TopLeft)
@@ -205,10 +265,16 @@ impl ScanoutMemory {
     /// Dma-bufs that are not shown now are not kept.
     pub fn forget_dma_bufs(&mut self) {
         self.dma_bufs.clear();
+        self.exports.clear();
     }
 
     /// Maps a dma-buf, unless it still is.
-    fn dma_buf(&mut self, fd: &OwnedFd, length: u64) -> Result<Arc<PixelMemory>, ScanoutError> {
+    fn dma_buf(
+        &mut self,
+        fd: &OwnedFd,
+        length: u64,
+        modifier: u64,
+    ) -> Result<Arc<PixelMemory>, ScanoutError> {
         // A mapping keeps its dma-buf, and so no other one has the number.
         let status = rustix::fs::fstat(fd).map_err(ScanoutError::File)?;
         let number = (status.st_dev, status.st_ino);
@@ -216,7 +282,7 @@ impl ScanoutMemory {
         if let Some((_, memory)) = known.filter(|(_, memory)| memory.len() == length) {
             return Ok(Arc::clone(memory));
         }
-        let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?);
+        let memory = Arc::new(PixelMemory::map(fd.as_fd(), 0, length)?.with_modifier(modifier));
         if !memory.is_dma_buf() {
             return Ok(memory);
         }

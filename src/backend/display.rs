@@ -289,7 +289,7 @@ impl DisplayClient {
             height: source.height,
             stride: source.stride,
             fourcc: source.format.drm_fourcc(),
-            reserved: 0,
+            generation: 0,
         };
         match &source.memory {
             PixelMemory::Memfd(file) => {
@@ -303,6 +303,8 @@ impl DisplayClient {
                 let (file_offset, end) = self.memory.locate(*address, *length)?;
                 message.offset = message.offset.checked_add(file_offset)?;
                 message.size = end.checked_sub(message.offset)?;
+                // A driver that makes so many buffers that they repeat has long forgotten the first.
+                message.generation = source.buffer as u32;
                 self.with_client(|client| client.memory_scanout(message, None))
             }
         }

@@ -9,11 +9,8 @@ use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 pub struct ScanoutOptions {
     /// A scanout: its size, rate or place on the desktop, and more, as in
     /// 1280x720@0,720,refresh=50,dpi=160,name=left; repeat it for more scanouts, up to 16.
-    #[arg(
-        long = "scanout",
-        value_name = "WxH[@RATE|@X,Y][,KEY=VALUE]",
-        default_value = "1280x720"
-    )]
+    /// [default: 1280x720; with --display kms what the connector has]
+    #[arg(long = "scanout", value_name = "WxH[@RATE|@X,Y][,KEY=VALUE]")]
     scanouts: Vec<MonitorSpec>,
     /// Connectors of the card, so that `ctl scanout add` has room [default: as many as --scanout].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_SCANOUTS as i64))]
@@ -36,7 +33,7 @@ enum ResizeChoice {
 impl ScanoutOptions {
     /// What no single option can say about itself.
     pub fn check(&self) -> Result<(), String> {
-        let count = self.scanouts.len();
+        let count = self.specs().len();
         if count > MAX_SCANOUTS {
             return Err(format!("a device has at most {MAX_SCANOUTS} scanouts"));
         }
@@ -52,7 +49,19 @@ impl ScanoutOptions {
 
     /// The scanouts of a new device.
     pub fn monitors(&self) -> Monitors {
-        Monitors::new(self.scanouts.clone(), self.max_scanouts.map_or(0, usize::from))
+        Monitors::new(self.specs(), self.max_scanouts.map_or(0, usize::from))
+    }
+
+    /// Whether monitors are what the display's connectors have.
+    pub fn follow_connectors(&self) -> bool {
+        self.scanouts.is_empty()
+    }
+
+    fn specs(&self) -> Vec<MonitorSpec> {
+        match self.scanouts.as_slice() {
+            [] => vec![MonitorSpec::default()],
+            specs => specs.to_vec(),
+        }
     }
 
     /// What a window's size does.
@@ -67,11 +76,11 @@ impl ScanoutOptions {
     /// Pixels of all scanouts.
     pub fn pixels(&self) -> u64 {
         let pixels = |spec: &MonitorSpec| u64::from(spec.mode.width) * u64::from(spec.mode.height);
-        self.scanouts.iter().map(pixels).sum()
+        self.specs().iter().map(pixels).sum()
     }
 
     /// Each scanout in few words.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.scanouts.iter().map(|spec| spec.mode.to_string())
+        self.specs().into_iter().map(|spec| spec.mode.to_string())
     }
 }

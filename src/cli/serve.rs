@@ -32,8 +32,10 @@ use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
 use super::window;
 
+mod connectors;
 mod control;
 
+use self::connectors::Connectors;
 use self::control::Control;
 
 /// Runs a device on the transport that `create` makes, and `replug` once more whenever a backend that
@@ -57,11 +59,11 @@ pub fn serve(
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     let router = Router::new().context("cannot pass on what windows get")?;
-    let (presenter, display, follower) = open_display(options, loss, &router)?;
     let shared = Arc::new(Mutex::new(Shared::default()));
+    let monitors = options.scanouts.monitors();
+    let (presenter, display, follower) = open_display(options, loss, &router, &monitors, &shared)?;
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
-    let monitors = options.scanouts.monitors();
     let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
     followed.context("cannot follow the sizes of windows")?;
     let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
@@ -79,10 +81,8 @@ pub fn serve(
     }
     // Removed when this returns, with the device.
     let scanouts = adapter_options.monitors.count();
-    let _input = input
-        .map(|input| input.start(&options.name, scanouts, &router, &display))
-        .transpose()?
-        .flatten();
+    let _input =
+        input.map(|input| input.start(&options.name, scanouts, &router, &display)).transpose()?;
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
@@ -112,15 +112,22 @@ fn adapter_options(
     })
 }
 
-/// Opens the display, whose windows' input goes to `router` and whose sizes go to the follower.
+/// Opens the display. What its users do goes to `router` and to the follower, what is plugged into its
+/// connectors to `monitors` and the driver.
 fn open_display(
     options: &DeviceOptions,
     loss: LossPolicy,
     router: &Router,
+    monitors: &Monitors,
+    shared: &Arc<Mutex<Shared>>,
 ) -> Result<(Presenter, DisplayHandle, WindowFollower)> {
     let on_resize = options.scanouts.on_resize();
     let (window_sizes, follower) = adapter::window_sizes(on_resize);
     let windows = router.clone();
+    let connectors = options
+        .scanouts
+        .follow_connectors()
+        .then(|| Connectors::new(monitors.clone(), Arc::clone(shared)));
     // Closing the last window ends the presenter, and that the device.
     let on_event = move |event| {
         window::tell_of(&event);
@@ -129,10 +136,14 @@ fn open_display(
             DisplayEvent::Resized { scanout, width, height } => {
                 window_sizes.resized(scanout, width, height);
             }
-            _ => {}
+            event => {
+                if let Some(connectors) = &connectors {
+                    connectors.follow(event);
+                }
+            }
         }
     };
-    let mut display = display::Options { loss, ..options.display.options(&options.name) };
+    let mut display = display::Options { loss, ..options.display.options(&options.name)? };
     display.sdl.report_resize = on_resize != OnResize::Ignore;
     let opened = Presenter::open(display, on_event).context("cannot start the display")?;
     Ok((opened.0, opened.1, follower))

@@ -32,6 +32,14 @@ pub enum InputError {
     /// The driver's memory cannot be mapped.
     #[error("the memory of an input device's driver cannot be mapped: {0}")]
     Memory(String),
+    /// A source is for a scanout that there is not.
+    #[error("there is no scanout {scanout} for the input device {}", path.display())]
+    NoScanout {
+        /// The scanout asked for.
+        scanout: u32,
+        /// The source.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("{what} failed")]
     Io {
@@ -157,7 +165,7 @@ impl VirtioInput {
         }
     }
 
-    /// Tells the driver of a frame, now or when it has room; see [`Outbox::push`].
+    /// Tells the driver of a frame, now or when it has room; see `Outbox::push`.
     pub fn send(&mut self, frame: &[Event]) -> Result<(), InputError> {
         self.outbox.push(frame);
         self.deliver()
@@ -166,6 +174,11 @@ impl VirtioInput {
     /// Where the device is in sysfs, if the driver is the kernel's.
     pub fn sysfs_path(&self) -> Option<PathBuf> {
         self.transport.sysfs_path()
+    }
+
+    /// Whether a driver uses the device.
+    pub fn has_driver(&self) -> bool {
+        self.rings.is_some()
     }
 
     /// Frames that the driver has lost.

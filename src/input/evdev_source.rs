@@ -196,3 +196,35 @@ impl EvdevSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_a_scanout_and_may_be_grabbed() {
+        let parse = |text: &str| text.parse::<SourceOptions>();
+        let event3 =
+            |scanout, grab| SourceOptions { path: "/dev/input/event3".into(), scanout, grab };
+        assert_eq!(parse("/dev/input/event3"), Ok(event3(0, false)));
+        assert_eq!(parse("/dev/input/event3,grab"), Ok(event3(0, true)));
+        assert_eq!(parse("/dev/input/event3,scanout=15,grab"), Ok(event3(15, true)));
+        assert_eq!(parse(""), Err(SourceOptionsError::NoDevice));
+        assert_eq!(parse(",grab"), Err(SourceOptionsError::NoDevice));
+        for (text, word) in [("/x,", ""), ("/x,grab=1", "grab=1"), ("/x,output=1", "output=1")] {
+            assert_eq!(parse(text), Err(SourceOptionsError::Word(word.into())));
+        }
+        for number in ["", "-1", "x", "4294967296"] {
+            let error = SourceOptionsError::Scanout(number.into());
+            assert_eq!(parse(&format!("/x,scanout={number}")), Err(error));
+        }
+    }
+
+    #[test]
+    fn what_is_no_input_device_is_refused() {
+        let options = "/dev/null".parse().unwrap();
+        assert!(matches!(EvdevSource::open(&options), Err(InputError::Io { .. })));
+        let options = "/dev/input/there-is-none".parse().unwrap();
+        assert!(matches!(EvdevSource::open(&options), Err(InputError::Io { .. })));
+    }
+}

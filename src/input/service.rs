@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use super::codes::EV_SYN;
 use super::device::{InputError, VirtioInput, Wake, device_config, failed};
 use super::evdev_source::{EvdevSource, SourceOptions};
 use super::kind::DeviceKind;
@@ -22,6 +23,9 @@ use super::wire::Event;
 
 /// How often to look whether udev has seen the devices, once a window has something to say.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a driver may take to come.
+const DRIVER_TIME: Duration = Duration::from_secs(5);
 
 /// Makes the transport of a device.
 pub type Create<'a> =
@@ -44,7 +48,7 @@ pub struct Options {
     pub scanouts: u32,
     /// Input devices of others whose events are passed on.
     pub sources: Vec<SourceOptions>,
-    /// Windows may send events to devices of the desktop's own seat, too: see [`seat`].
+    /// Windows may send events to devices of the desktop's own seat, too.
     pub any_seat: bool,
 }
 
@@ -74,6 +78,13 @@ impl Sink {
         match self {
             Self::Virtio(device) => device.send(frame),
             Self::Uinput(device) => device.send(frame),
+        }
+    }
+
+    fn has_driver(&self) -> bool {
+        match self {
+            Self::Virtio(device) => device.has_driver(),
+            Self::Uinput(_) => true,
         }
     }
 
@@ -156,10 +167,15 @@ impl InputService {
             windows: BTreeMap::new(),
             seat: if options.any_seat { Some(Seat::Own) } else { None },
             look_at: None,
+            driver_expected: Some(Instant::now() + DRIVER_TIME),
             hooks,
         };
         service.listen(router.fd(), Token::Router)?;
         for source in &options.sources {
+            let (scanout, path) = (source.scanout, source.path.clone());
+            if scanout >= options.scanouts {
+                return Err(InputError::NoScanout { scanout, path });
+            }
             service.add_source(EvdevSource::open(source)?)?;
         }
         for scanout in 0..options.scanouts {
@@ -208,6 +224,8 @@ struct Service {
     seat: Option<Seat>,
     /// When to look again.
     look_at: Option<Instant>,
+    /// From when on it is worth a word if there is something to say and nobody to hear it.
+    driver_expected: Option<Instant>,
     hooks: Hooks,
 }
 
@@ -281,10 +299,12 @@ impl Service {
         if !self.may_take_windows() {
             return;
         }
-        let size = (self.hooks.frame_size)(scanout);
+        // Only the end of a frame has anything placed.
+        let ends = event.kind == EV_SYN;
+        let size = if ends { (self.hooks.frame_size)(scanout) } else { None };
         let positions = match size {
-            Some((width, height)) => Positions::Pixels { width, height },
-            None => Positions::Unknown,
+            Some((width, height)) if width > 0 && height > 0 => Positions::Pixels { width, height },
+            _ => Positions::Unknown,
         };
         let frames = self.windows.entry(scanout).or_default().push(event, positions);
         self.send(scanout, &frames);
@@ -308,6 +328,12 @@ impl Service {
                     },
                 )
             };
+            if self.seat.is_none() && self.driver_is_late() {
+                log::warn!(
+                    "what windows get is not passed on yet: udev has not seen all of the input devices \
+                     (modprobe virtio_input)"
+                );
+            }
             if self.seat == Some(Seat::Shared) {
                 log::warn!(
                     "what windows get is not passed on: the input devices belong to this desktop's \
@@ -317,6 +343,11 @@ impl Service {
             }
         }
         self.seat == Some(Seat::Own)
+    }
+
+    /// True once, when a driver should have come by now.
+    fn driver_is_late(&mut self) -> bool {
+        self.driver_expected.take_if(|at| *at <= Instant::now()).is_some()
     }
 
     fn release_windows(&mut self, scanout: Option<u32>) {
@@ -334,6 +365,11 @@ impl Service {
         for (index, (of, kind, sink)) in self.sinks.iter_mut().enumerate() {
             let frame = if *of == scanout { frames.get(kind) } else { None };
             let (Some(frame), Some(device)) = (frame, sink.as_mut()) else { continue };
+            let late = self.driver_expected.is_some_and(|at| at <= Instant::now());
+            if late && !device.has_driver() {
+                self.driver_expected = None;
+                log::warn!("no driver uses the {kind} of scanout {of} (modprobe virtio_input)");
+            }
             if let Err(error) = device.send(frame) {
                 give_up(index, *of, *kind, sink, &error);
             }

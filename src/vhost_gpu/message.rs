@@ -180,8 +180,9 @@ pub struct MemoryScanout {
     pub stride: u32,
     /// DRM fourcc.
     pub fourcc: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Of the driver's memory: another number for each buffer that is or was there, as far as 32 bits go;
+    /// 0 if that is not known. Else 0.
+    pub generation: u32,
 }
 
 /// `MEMORY_KEEP`, with the file, a memfd sealed against any change of its size. `MEMORY_RELEASE`

@@ -33,7 +33,7 @@ window=$(xdotool search --onlyvisible --name '^typed' | head -n 1)
 xdotool windowfocus "$window"
 # A quarter from the left and from the top.
 xdotool mousemove --window "$window" 256 192
-wait_for 20 grep -Eq 'POINTER_MOTION_ABSOLUTE.* 25\.[0-9]*/25\.[0-9]* ' /tmp/libinput.log
+wait_for 20 grep -Eq 'POINTER_MOTION_ABSOLUTE.* 25\.[0-9]*/ *25\.[0-9]*' /tmp/libinput.log
 xdotool key a
 wait_for 20 grep -q 'KEY_A (30) released' /tmp/libinput.log
 xdotool click 3

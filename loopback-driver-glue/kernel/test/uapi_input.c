@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Input devices: what CREATE takes, what the driver makes of it, and device sides that are hostile, slow or gone. */
+/*
+ * Input devices: what CREATE takes, what the driver makes of it, and device
+ * sides that are hostile, slow or gone.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <glob.h>
@@ -290,13 +293,26 @@ static int wait_evdev(uint32_t index)
 	return fd;
 }
 
+/*
+ * Serves without giving buffers back. The event device may be there before the
+ * event that says so is read.
+ */
+static int serve(struct served *s)
+{
+	int fd;
+
+	s->dev.hold = true;
+	serve_start(s, &create, false);
+	fd = wait_evdev(s->dev.index);
+	EXPECT(WAIT_FOR(s->dev.live, 5000));
+	return fd;
+}
+
 /* A device whose buffers are taken and not given back, but by say(). */
 static int start(struct served *s, const char *name)
 {
 	good(name);
-	s->dev.hold = true;
-	serve_start(s, &create, false);
-	return wait_evdev(s->dev.index);
+	return serve(s);
 }
 
 /* Returns the next event buffer with an event in it. */
@@ -462,8 +478,8 @@ static void *light_up(void *arg)
 }
 
 /*
- * One eventfd for everything: whoever is kicked calls, and whoever calls kicks, each under locks of the input core and
- * of the eventfd.
+ * One eventfd for everything: whoever is kicked calls, and whoever calls kicks,
+ * each under locks of the input core and of the eventfd.
  */
 static void test_one_eventfd(void)
 {
@@ -615,9 +631,7 @@ static void test_kept(void)
 
 	good("kept");
 	create.keep_ms = 20000;
-	s.dev.hold = true;
-	serve_start(&s, &create, false);
-	fd = wait_evdev(s.dev.index);
+	fd = serve(&s);
 	say(&s.dev, &next, EV_KEY, KEY_A, 1);
 	say(&s.dev, &next, EV_SYN, SYN_REPORT, 0);
 	EXPECT(is(heard(fd), EV_KEY, KEY_A, 1));

@@ -145,7 +145,7 @@ fn memory_scanout(width: u32, height: u32, buffer: u64) -> MemoryScanout {
         height,
         stride: width.saturating_mul(4),
         fourcc: XRGB8888,
-        reserved: 0,
+        generation: 0,
     }
 }
 

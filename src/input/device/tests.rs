@@ -302,3 +302,17 @@ fn everything_goes_up_before_the_devices_go() {
     assert!(keyboard.next(TIME).is_err());
     rig.router.send(InputEvent { scanout: 0, kind: EV_KEY, code: 30, value: 1 });
 }
+
+#[test]
+fn a_source_has_a_scanout_that_there_is() {
+    let router = Router::new().unwrap();
+    let options = Options {
+        name: "gpu0".into(),
+        scanouts: 2,
+        sources: vec!["/dev/null,scanout=2".parse().unwrap()],
+        any_seat: false,
+    };
+    let hooks = Hooks { frame_size: Box::new(|_| None), status: Box::new(|_, _, _| ()) };
+    let started = InputService::start(&options, &router, Backing::Uinput, hooks);
+    assert!(matches!(started, Err(InputError::NoScanout { scanout: 2, .. })));
+}

@@ -1,0 +1,106 @@
+#!/bin/bash
+# boot: own
+# vga: std
+# timeout: 300
+# kernels: 6.1 6.12 forky
+# Scanouts on a connector of QEMU's display adapter (bochs-drm), as its own screen shows them: the picture is copied there
+# where the driver imports no dma-bufs. Pictures: target/test/screen/.
+. tests/box/lib.sh
+
+SCREEN=target/test/screen
+modprobe bochs 2>/dev/null || modprobe bochs-drm
+[[ -c /dev/dri/card0 ]] || fail "no card of QEMU's"
+
+# screen NAME — the machine's screen, as $SCREEN/NAME.ppm.
+screen() {
+    rm -f "$SCREEN/$1.ppm"
+    touch "$SCREEN/want-$1"
+    wait_for 20 test -f "$SCREEN/$1.ppm"
+}
+# shows DEVICE NAME CHECK… — the screen and the screenshot of DEVICE's are the same, and as CHECK says.
+shows() {
+    picture "$1" "$SCREEN/$2.png" && screen "$2" && scripts/lib/pixels.py "$SCREEN/$2.ppm" "${@:3}" same "$SCREEN/$2.png" 0
+}
+# counted DEVICE FIELD — a figure of scanout 0.
+counted() {
+    virtio-loopback-gpu ctl --name "$1" status --json | python3 -c 'import json, sys
+print(json.load(sys.stdin)["scanouts"][0][sys.argv[1]])' "$2"
+}
+says() { grep -q "$1" "/tmp/$2.log"; }
+rm -f /tmp/never && mkfifo /tmp/never
+
+# modetest's bars in a mode of their size.
+DEVICE_DISPLAY=kms start_device bars --scanout 800x600
+says 'shown on /dev/dri/card0 (bochs-drm)' bars || fail "another card: $(cat /tmp/bars.log)"
+connector=$(modetest -M virtio_gpu -c | awk '$3 == "connected" { print $1 }')
+modetest -M virtio_gpu -s "$connector:800x600" 0<>/tmp/never >/tmp/modetest.log 2>&1 &
+client=$!
+wait_for 30 shows bars bars size 800 600 pixel .07 .2 c0c0c0 pixel .93 .2 0000c0 pixel .25 .9 ffffff
+expect "ways that frames take" "$(grep -c 'in the mode 800x600' /tmp/bars.log)" 1
+if says 'copied: the driver' bars; then
+    (($(counted bars copied_bytes) >= 800 * 600 * 4)) || fail "not copied: $(counted bars copied_bytes)"
+else
+    says 'no byte is copied' bars || fail "neither copied nor not: $(cat /tmp/bars.log)"
+    expect "bytes copied" "$(counted bars copied_bytes)" 0
+fi
+# The last picture stays when the client is gone, and its memory with it.
+kill "$client" && { wait "$client" || true; } 2>/dev/null
+sleep 1
+shows bars after pixel .07 .2 c0c0c0 pixel .93 .2 0000c0 || fail "the last picture is gone"
+stop_device bars
+
+# A frame without a mode of its size lies in the middle of the preferred one.
+DEVICE_DISPLAY=kms,connector=Virtual-1 start_device odd --scanout 600x500
+gcc -O1 -Wall -Werror -I/usr/include/libdrm -o /tmp/card_client tests/box/card_client.c -ldrm
+/tmp/card_client "$card" show 3366cc 0<>/tmp/never >/tmp/odd-client.log 2>&1 &
+client=$!
+odd() {
+    screen odd && picture odd "$SCREEN/odd.png" && scripts/lib/pixels.py "$SCREEN/odd.png" size 600 500 plain 0 0 1 1 &&
+        scripts/lib/pixels.py "$SCREEN/odd.ppm" pixel .5 .5 3366cc pixel .02 .5 000000 pixel .98 .5 000000 pixel .5 .02 000000
+}
+wait_for 30 odd
+kill "$client" && { wait "$client" || true; } 2>/dev/null
+stop_device odd
+
+# A pointer is drawn into the copy: there is no plane for it.
+DEVICE_DISPLAY=kms start_device pointer --scanout 640x480
+mkfifo /tmp/moves
+/tmp/card_client "$card" cursor ff8000 100 50 <>/tmp/moves >/tmp/pointer-client.log 2>&1 &
+client=$!
+# Of 64x64 pixels, from its top left one on.
+wait_for 30 shows pointer pointer pixel .18 .13 ff8000 pixel .25 .23 ff8000 pixel .1 .1 202020 pixel .3 .13 202020
+echo "500 400" >/tmp/moves
+wait_for 30 shows pointer moved pixel .18 .13 202020 pixel .25 .23 202020 pixel .8 .85 ff8000 pixel .87 .95 ff8000
+echo hide >/tmp/moves
+wait_for 30 shows pointer hidden plain 0 0 1 1
+kill "$client" && { wait "$client" || true; } 2>/dev/null
+stop_device pointer
+
+# weston's desktop, whose damage alone is copied.
+sed 's/^renderer=.*/renderer=pixman/' scripts/guest/weston.ini >/tmp/weston.ini
+mkdir -p /tmp/runtime && chmod 700 /tmp/runtime
+DEVICE_DISPLAY=kms,device=/dev/dri/card0 start_device desktop --scanout 1024x768
+LIBSEAT_BACKEND=builtin XDG_RUNTIME_DIR=/tmp/runtime weston --backend=drm --renderer=pixman --config=/tmp/weston.ini \
+    --continue-without-input --drm-device="${card##*/}" --socket=wayland-kms 0<>/tmp/never >/tmp/weston.log 2>&1 &
+client=$!
+wait_for 90 shows desktop desktop size 1024 768 pixel .3 .02 e0e0e0 pixel .02 .9 1d3557 pixel .5 .9 1d3557
+kill "$client" && { wait "$client" || true; } 2>/dev/null
+stop_device desktop
+
+# What cannot be is said: our own card, no such connector, somebody else's card.
+start_device own
+refused() {
+    ! virtio-loopback-gpu run --name refused --display "$2" 2>/tmp/refused.log || fail "runs: $2"
+    grep -q "$1" /tmp/refused.log || fail "$2 says: $(cat /tmp/refused.log)"
+}
+refused "is a card of virtio-loopback-gpu" "kms,device=$card"
+refused 'has no connector "HDMI-A-7", there are Virtual-1' kms,connector=HDMI-A-7
+stop_device own
+DEVICE_DISPLAY=kms start_device first
+refused 'another program shows something on /dev/dri/card0' kms
+stop_device first
+
+# Nothing is left on the card: what was not on before is off again.
+! grep -q 'active=1' /sys/kernel/debug/dri/0/state || fail "the output is not off: $(cat /sys/kernel/debug/dri/0/state)"
+no_stuck_task
+unload

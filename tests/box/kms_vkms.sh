@@ -1,0 +1,199 @@
+#!/bin/bash
+# timeout: 400
+# Scanouts on vkms, a card that imports dma-bufs, has real vblanks and a pointer's plane, and writes back what it has
+# scanned out: frames get there without a copy of ours, counted, and are what the client drew. The card is leased to the
+# adapter, so that its owner can look (kms_owner.c). Pictures: target/test/kms_vkms-*.
+. tests/box/lib.sh
+
+OUT=target/test/kms_vkms
+modprobe vkms enable_cursor=1 enable_overlay=1
+node=$(for card in /sys/class/drm/card?; do
+    [[ $(readlink -f "$card/device") != */vkms ]] || echo "/dev/dri/${card##*/}"
+done)
+[[ -c $node ]] || fail "no card of vkms"
+output=/sys/class/drm/${node##*/}-Virtual-1
+mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+state() { cat "/sys/kernel/debug/dri/${node##*card}/state"; }
+flags=(-O1 -Wall -Werror -I/usr/include/libdrm)
+gcc "${flags[@]}" -o /tmp/kms_owner tests/box/kms_owner.c -ldrm
+gcc "${flags[@]}" -o /tmp/card_client tests/box/card_client.c -ldrm
+modprobe virtio_loopback
+rm -f /tmp/never /tmp/control && mkfifo /tmp/never /tmp/control
+
+# start_owned NAME [--share] [OPTION…] — a device on a lease of the card, or on its owner's very file. Sets $card.
+start_owned() {
+    local name=$1 line share=()
+    shift
+    [[ ${1-} != --share ]] || { share=(--share) && shift; }
+    rm -f "/tmp/$name.ready" && mkfifo "/tmp/$name.ready"
+    /tmp/kms_owner "${share[@]}" "$node" /tmp/control -- virtio-loopback-gpu -v run --name "$name" --drm-fd 7 \
+        --ready-fd 3 "$@" 3>"/tmp/$name.ready" >/tmp/answers 2>"/tmp/$name.log" &
+    owner=$!
+    read -r -t 20 line <"/tmp/$name.ready" || fail "$name is not ready: $(cat "/tmp/$name.log")"
+    read -r _ _ card _ <<<"$line"
+}
+# ask COMMAND — has the card's owner do something.
+ask() {
+    local before
+    before=$(wc -l </tmp/answers)
+    echo "$*" >/tmp/control
+    answered() { (($(wc -l </tmp/answers) > before)); }
+    wait_for 60 answered
+    expect "the owner's answer to $*" "$(tail -n 1 /tmp/answers)" ok
+}
+end_owned() {
+    virtio-loopback-gpu ctl --name "$1" quit
+    kill "$owner" && { wait "$owner" || true; } 2>/dev/null
+}
+client() {
+    "$@" 0<>/tmp/never >/tmp/client.log 2>&1 &
+    client=$!
+}
+end_client() { kill "$client" && { wait "$client" || true; } 2>/dev/null; }
+# counted DEVICE FIELD — a figure of scanout 0.
+counted() {
+    virtio-loopback-gpu ctl --name "$1" status --json | python3 -c 'import json, sys
+print(json.load(sys.stdin)["scanouts"][0][sys.argv[1]])' "$2"
+}
+# scanned NAME CHECK… — what the card has scanned out is as CHECK says.
+scanned() {
+    ask capture "$OUT-$1.ppm" && scripts/lib/pixels.py "$OUT-$1.ppm" "${@:2}"
+}
+# shows DEVICE NAME CHECK… — and is DEVICE's screenshot, to the last pixel.
+shows() {
+    picture "$1" "$OUT-$2.png" && scanned "$2" "${@:3}" same "$OUT-$2.png" 0
+}
+# stopped CMD… — with the client stopped: vkms forgets to write back what is followed by another frame.
+stopped() {
+    local status=0
+    kill -STOP "$client"
+    "$@" || status=$?
+    kill -CONT "$client"
+    return "$status"
+}
+connector() { modetest -M virtio_gpu -c | awk '$3 == "connected" { print $1 }'; }
+logged() { grep -q "$1" "/tmp/$2.log"; }
+no_copy() {
+    logged 'scanned out where it is, no byte is copied' "$1" || fail "not scanned out where it is: $(cat "/tmp/$1.log")"
+    expect "bytes copied for $1" "$(counted "$1" copied_bytes)" 0
+}
+
+# Buffers of the driver (guest blobs).
+start_owned bars --scanout 1024x768
+client modetest -M virtio_gpu -s "$(connector):1024x768"
+wait_for 30 shows bars bars size 1024 768 pixel .07 .2 c0c0c0 pixel .93 .2 0000c0 pixel .25 .9 ffffff
+no_copy bars
+state | grep -q 'imported=yes' || fail "no imported buffer on the card: $(state)"
+end_client
+# The source has ended: its memory is left, and the picture stays.
+sleep 1
+wait_for 30 scanned after pixel .07 .2 c0c0c0 pixel .93 .2 0000c0 same "$OUT-bars.png" 0
+! state | grep -q 'imported=yes' || fail "the card still shows a buffer of a driver that has gone: $(state)"
+# Page flips, each shown once, none copied. As many imports as buffers.
+copied=$(counted bars copied_bytes)
+client /tmp/card_client "$card" show 3366cc 60
+wait_for 30 stopped scanned flips plain 0 0 1 1 pixel .5 .5 3366cc
+sleep 3
+(($(counted bars presents) > 60)) || fail "few frames: $(virtio-loopback-gpu ctl --name bars status)"
+expect "bytes copied for page flips" "$(counted bars copied_bytes)" "$copied"
+end_client
+end_owned bars
+! state | grep -q 'active=1' || fail "the output is not off as it was: $(state)"
+
+# A pointer on its plane, over a picture without a mode of its size.
+start_owned pointer --scanout 600x500
+mkfifo /tmp/moves
+/tmp/card_client "$card" cursor ff8000 100 50 <>/tmp/moves >/tmp/client.log 2>&1 &
+client=$!
+# 1024x768 has the picture at (212, 134), and the pointer of 64x64 pixels at (312, 184).
+wait_for 30 scanned pointer size 1024 768 pixel .1 .5 000000 pixel .5 .5 202020 pixel .307 .242 ff8000 pixel .365 .320 ff8000 pixel .303 .242 202020
+picture pointer "$OUT-pointer.png"
+scripts/lib/pixels.py "$OUT-pointer.png" size 600 500 pixel .17 .11 ff8000 pixel .5 .5 202020
+echo "500 400" >/tmp/moves
+wait_for 30 scanned moved pixel .307 .242 202020 pixel .700 .700 ff8000
+echo hide >/tmp/moves
+wait_for 30 scanned hidden plain .22 .19 .77 .8
+no_copy pointer
+end_client
+end_owned pointer
+
+# Textures of OpenGL: kmscube turns. Mesa's software renderer makes them as AB24, which vkms takes from kernel 6.15 on: till
+# then they are copied, and the log says so.
+chgrp kvm /dev/udmabuf && chmod 660 /dev/udmabuf
+start_owned gl --scanout 640x480 --render virgl
+client kmscube -D "$card"
+wait_for 90 stopped scanned cube size 640 480 pixel .02 .05 7f7f7f pixel .98 .95 7f7f7f colours 200 .4 .4 .6 .6
+if logged 'the plane takes no pixels of AB24' gl; then
+    (($(counted gl copied_bytes) >= 640 * 480 * 4)) || fail "not copied: $(counted gl copied_bytes)"
+else
+    no_copy gl
+fi
+wait_for 30 stopped scanned turned differs "$OUT-cube.ppm" 2
+end_client
+end_owned gl
+
+# A plane over what the connector shows.
+plane=$(modetest -M vkms -p | awk '/^[0-9]+\t/ { id = $1 } /value: 0$/ && type { print id; exit } { type = /type:/ || (type && !/value:/) }')
+[[ -n $plane ]] || fail "no overlay plane: $(modetest -M vkms -p)"
+start_owned overlay --display "kms,plane=$plane" --scanout 400x300
+client /tmp/card_client "$card" show 40c040
+wait_for 30 scanned overlay size 1024 768 pixel .5 .5 40c040 pixel .1 .1 000000 pixel .9 .9 000000
+no_copy overlay
+end_client
+end_owned overlay
+
+# Another program takes the card for a while, and the adapter neither fails nor spins.
+start_owned other --share --display kms --scanout 1024x768
+client /tmp/card_client "$card" show c04040 30
+wait_for 30 stopped scanned other plain 0 0 1 1 pixel .5 .5 c04040
+ask drop
+lost() { logged 'another program has taken' other; }
+wait_for 10 lost
+adapter=$(virtio-loopback-gpu ctl --name other status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])')
+ticks() { awk '{ print $14 + $15 }' "/proc/$adapter/stat"; }
+before=$(ticks) updates=$(counted other updates)
+sleep 3
+(($(counted other updates) > updates + 20)) || fail "the client waits for a card that is lost"
+(($(ticks) - before < 100)) || fail "spins: $(($(ticks) - before)) ticks in 3 s"
+ask set
+back() { logged 'is ours again' other; }
+wait_for 10 back
+wait_for 30 stopped scanned back plain 0 0 1 1 pixel .5 .5 c04040
+end_client
+
+# The display goes, and comes back.
+presents() { counted other presents; }
+client /tmp/card_client "$card" show 4040c0 30
+wait_for 30 stopped scanned plugged plain 0 0 1 1 pixel .5 .5 4040c0
+echo off >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
+gone() { logged 'Virtual-1: the display is gone' other; }
+wait_for 10 gone
+! state | grep -q 'active=1' || fail "the output is not off: $(state)"
+updates=$(counted other updates)
+sleep 2
+(($(counted other updates) > updates + 20)) || fail "the client waits for a display that is gone"
+echo on >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
+there() { logged 'Virtual-1: there is a display' other; }
+wait_for 10 there
+wait_for 30 stopped scanned replugged plain 0 0 1 1 pixel .5 .5 4040c0
+echo detect >"$output/status"
+end_client
+end_owned other
+
+# A lease that is taken back.
+start_owned leased --scanout 1024x768
+client /tmp/card_client "$card" show 40c0c0 30
+wait_for 30 stopped scanned leased plain 0 0 1 1 pixel .5 .5 40c0c0
+ask revoke
+ended() { logged 'the lease of the leased card (vkms) has ended' leased; }
+wait_for 10 ended
+updates=$(counted leased updates)
+sleep 1
+(($(counted leased updates) > updates + 10)) || fail "the client waits for a lease that has ended"
+picture leased "$OUT-leased.png" && scripts/lib/pixels.py "$OUT-leased.png" plain 0 0 1 1 pixel .5 .5 40c0c0
+end_client
+end_owned leased
+
+no_stuck_task
+modprobe -r vkms
+unload
