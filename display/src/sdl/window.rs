@@ -1,6 +1,7 @@
 //! One scanout's window: what it shows.
 
 mod cursor;
+mod import;
 mod open;
 mod overlay;
 mod size;
@@ -8,11 +9,12 @@ mod size;
 use std::time::Instant;
 
 use sdl2::pixels::{Color, PixelFormatEnum};
-use sdl2::render::{BlendMode, ScaleMode, Texture, WindowCanvas};
+use sdl2::render::{BlendMode, ScaleMode, Texture, TextureAccess, WindowCanvas};
 
 pub(super) use self::open::{Drawing, Request};
 
 use self::cursor::{cursor_texture, place_cursor};
+use self::import::Imports;
 use self::overlay::{Overlay, Timing};
 use self::size::Sizes;
 use super::ffi;
@@ -30,6 +32,8 @@ use crate::{
 struct PictureTexture {
     texture: Texture,
     layout: FrameLayout,
+    /// GL draws into it, instead of the processor.
+    is_target: bool,
     /// Nothing of it is defined yet.
     is_blank: bool,
 }
@@ -38,6 +42,7 @@ struct PictureTexture {
 pub(super) struct Window {
     canvas: WindowCanvas,
     picture: Option<PictureTexture>,
+    imports: Imports,
     cursor: Cursor,
     cursor_texture: Option<Texture>,
     scaling: Scaling,
@@ -74,8 +79,10 @@ impl Window {
     fn new(canvas: WindowCanvas, request: Request) -> Window {
         let Request { scanout, name, options, .. } = request;
         log::info!("{name}: drawing by {}", canvas.info().name);
+        let imports = Imports::new(&canvas);
         let mut window = Window {
             canvas,
+            imports,
             picture: None,
             cursor: Cursor::default(),
             cursor_texture: None,
@@ -112,35 +119,44 @@ impl Window {
         self.canvas.window().id()
     }
 
-    /// Copies `damage` out of the frame's memory, or everything if it is the first of its kind.
-    /// Gives the bytes that were copied.
+    /// Takes `damage` out of the frame's memory, or everything if it is the first of its kind. Gives
+    /// the bytes that the processor has copied for that.
     pub(super) fn latch(&mut self, frame: &Frame, damage: &[Rect]) -> Result<u64, DisplayError> {
         let bounds = [frame.layout().bounds()];
-        let picture = self.prepare_picture(frame.layout())?;
-        let damage = if picture.is_blank { &bounds } else { damage };
         let start = Instant::now();
-        for &rect in damage {
-            let rect = frame.in_memory_order(rect);
-            ffi::upload(&mut picture.texture, frame, rect).map_err(sdl_error("read a frame"))?;
-        }
-        picture.is_blank = false;
+        let is_import = self.imports.has(&self.canvas, frame);
+        let mut picture = self.take_picture(frame.layout(), is_import)?;
+        let damage = if picture.is_blank { &bounds } else { damage };
+        let in_memory: Vec<Rect> = damage.iter().map(|&rect| frame.in_memory_order(rect)).collect();
+        let taken = if is_import {
+            self.imports.copy(&mut self.canvas, &mut picture.texture, &in_memory)
+        } else {
+            let mut upload = |&rect: &Rect| ffi::upload(&mut picture.texture, frame, rect);
+            in_memory.iter().try_for_each(&mut upload).map_err(sdl_error("read a frame"))
+        };
+        picture.is_blank &= taken.is_err();
+        self.picture = Some(picture);
+        taken?;
         self.has_new_pixels = true;
         self.timing.upload = start.elapsed();
-        self.timing.bytes = damage.iter().map(Rect::bytes).sum();
+        self.timing.bytes = if is_import { 0 } else { damage.iter().map(Rect::bytes).sum() };
         self.timing.rects = damage.len();
         self.timing.around = damage.iter().fold(Rect::default(), |sum, rect| sum.bounding(rect));
         Ok(self.timing.bytes)
     }
 
-    /// The texture for frames of this layout. A new size also changes the window's.
-    fn prepare_picture(
+    /// The texture for frames of this layout, to be put back. A new size also changes the window's.
+    fn take_picture(
         &mut self,
         layout: &FrameLayout,
-    ) -> Result<&mut PictureTexture, DisplayError> {
+        is_target: bool,
+    ) -> Result<PictureTexture, DisplayError> {
         let size = (layout.width, layout.height);
         let known = self.picture.take();
         let known_size = known.as_ref().map(|known| (known.layout.width, known.layout.height));
-        let is_fit = known.as_ref().is_some_and(|known| known.layout.format == layout.format);
+        let is_fit = known.as_ref().is_some_and(|known| {
+            known.layout.format == layout.format && known.is_target == is_target
+        });
         let picture = match known {
             Some(known) if known_size == Some(size) && is_fit => {
                 PictureTexture { layout: *layout, ..known }
@@ -152,16 +168,18 @@ impl Window {
                 if known_size != Some(size) {
                     self.follow(size);
                 }
+                let access =
+                    if is_target { TextureAccess::Target } else { TextureAccess::Streaming };
                 let mut texture = self
                     .canvas
-                    .create_texture_streaming(texture_format(layout.format), size.0, size.1)
+                    .create_texture(texture_format(layout.format), access, size.0, size.1)
                     .map_err(sdl_error("create a texture"))?;
                 texture.set_blend_mode(BlendMode::None);
                 texture.set_scale_mode(scale_mode(self.filter));
-                PictureTexture { texture, layout: *layout, is_blank: true }
+                PictureTexture { texture, layout: *layout, is_target, is_blank: true }
             }
         };
-        Ok(self.picture.insert(picture))
+        Ok(picture)
     }
 
     pub(super) fn set_cursor(&mut self, cursor: Cursor) {
@@ -193,6 +211,10 @@ impl Window {
     pub(super) fn set_signal(&mut self, signal: Signal) {
         if self.signal != signal {
             self.signal = signal;
+            if signal != Signal::Live {
+                // They are others' memory.
+                self.imports.clear(&self.canvas);
+            }
             self.rates.clear();
             self.set_title();
         }
