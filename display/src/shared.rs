@@ -399,6 +399,13 @@ impl Shared {
         drop(late);
     }
 
+    /// Counts at the how manieth vblank after its flush a picture was shown.
+    pub(super) fn presented_at(&self, id: u32, vblanks: u32) {
+        if let Ok(scanout) = lock(&self.state).scanout(id) {
+            scanout.counters.presented_at(vblanks);
+        }
+    }
+
     /// Counts bytes that the processor has copied to show a scanout.
     pub(super) fn copied(&self, id: u32, bytes: u64) {
         if let Ok(scanout) = lock(&self.state).scanout(id) {

@@ -33,6 +33,9 @@ pub struct Statistics {
     pub presents: u64,
     /// Bytes that the processor has copied to show them. Counted where outputs can do without.
     pub copied_bytes: u64,
+    /// Presents at the first vblank after their flush, at the second, and later. Counted where outputs
+    /// have vblanks and frames need no copy.
+    pub vblanks: [u64; 3],
     /// Presents a second, over the last two seconds.
     pub frames_per_second: f64,
     /// Time since the last present.
@@ -44,6 +47,7 @@ pub struct Statistics {
 pub(crate) struct Counters {
     pub(crate) updates: u64,
     pub(crate) copied_bytes: u64,
+    vblanks: [u64; 3],
     presents: u64,
     /// Times of the last presents, oldest first.
     recent: VecDeque<Instant>,
@@ -60,6 +64,16 @@ impl Counters {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
+    }
+
+    /// A picture was shown at this vblank after its flush, the first being 1.
+    pub(crate) fn presented_at(&mut self, vblanks: u32) {
+        let [first, second, later] = &mut self.vblanks;
+        match vblanks {
+            ..=1 => *first += 1,
+            2 => *second += 1,
+            _ => *later += 1,
+        }
     }
 
     /// 0 if fewer than two presents fall into the window.
@@ -84,6 +98,7 @@ impl Counters {
             updates: self.updates,
             presents: self.presents,
             copied_bytes: self.copied_bytes,
+            vblanks: self.vblanks,
             frames_per_second: self.frames_per_second(now),
             last_present_age: self.recent.back().map(|&time| now.saturating_duration_since(time)),
         }

@@ -277,6 +277,7 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         updates: figures.updates,
         presents: figures.presents,
         copied_bytes: figures.copied_bytes,
+        vblanks: figures.vblanks,
         frames_per_second: figures.frames_per_second,
         last_present_ms: figures
             .last_present_age

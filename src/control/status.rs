@@ -103,6 +103,10 @@ pub struct ScanoutStatus {
     /// Bytes that were copied to show them, where there are outputs that need no copy.
     #[serde(default)]
     pub copied_bytes: u64,
+    /// Pictures shown at the first vblank after their flush, at the second, and later; of outputs that have
+    /// vblanks, when no copy is needed.
+    #[serde(default)]
+    pub vblanks: [u64; 3],
     /// Pictures shown per second, lately.
     pub frames_per_second: f64,
     /// Milliseconds since the last picture.
