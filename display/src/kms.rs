@@ -311,10 +311,14 @@ impl KmsPresenter {
         for event in events {
             let Event::PageFlip(flip) = event else { continue };
             let Some((id, output)) = self.outputs.on_crtc(flip.crtc) else { continue };
-            let Some(Landed { done, shows_picture, is_lost }) = output.landed() else { continue };
+            let Some(landed) = output.landed(flip.frame) else { continue };
+            let Landed { done, shows_picture, vblanks, is_lost } = landed;
             drop(done);
             let result = if is_lost { output.show_lost() } else { Ok(()) };
             self.shared.copied(id, output.take_copied());
+            if let Some(vblanks) = vblanks {
+                self.shared.presented_at(id, vblanks);
+            }
             if shows_picture && !is_lost {
                 self.shared.presented(id, Instant::now());
             }

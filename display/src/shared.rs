@@ -420,6 +420,13 @@ impl Shared {
         drop(late);
     }
 
+    /// Counts at the how manieth vblank after its flush a picture was shown.
+    pub(super) fn presented_at(&self, id: u32, vblanks: u32) {
+        if let Ok(scanout) = lock(&self.state).scanout(id) {
+            scanout.counters.presented_at(vblanks);
+        }
+    }
+
     /// Blocks until `wake`, at most for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         let state = lock(&self.state);

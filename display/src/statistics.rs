@@ -31,6 +31,9 @@ pub struct Statistics {
     pub updates: u64,
     /// Times a new picture was shown; several updates may share one. Headless: the updates.
     pub presents: u64,
+    /// Presents at the first vblank after their flush, at the second, and later. Counted where outputs
+    /// have vblanks and frames need no copy.
+    pub vblanks: [u64; 3],
     /// Presents a second, over the last two seconds.
     pub frames_per_second: f64,
     /// Updates a second, over the last two seconds.
@@ -91,9 +94,20 @@ pub(crate) struct Counters {
     copied_bytes: u64,
     update_rate: Rate,
     present_rate: Rate,
+    vblanks: [u64; 3],
 }
 
 impl Counters {
+    /// A picture was shown at this vblank after its flush, the first being 1.
+    pub(crate) fn presented_at(&mut self, vblanks: u32) {
+        let [first, second, later] = &mut self.vblanks;
+        match vblanks {
+            ..=1 => *first += 1,
+            2 => *second += 1,
+            _ => *later += 1,
+        }
+    }
+
     /// A flush was accepted, of these pixels of the frame.
     pub(crate) fn updated(&mut self, damage: Rect, now: Instant) {
         self.updates += 1;
@@ -130,6 +144,7 @@ impl Counters {
             updates_per_second: self.update_rate.per_second(now),
             damaged_bytes: self.damaged_bytes,
             copied_bytes: self.copied_bytes,
+            vblanks: self.vblanks,
             last_present_age: self
                 .present_rate
                 .recent

@@ -321,6 +321,7 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         presents: figures.presents,
         damaged_bytes: figures.damaged_bytes,
         copied_bytes: figures.copied_bytes,
+        vblanks: figures.vblanks,
         frames_per_second: figures.frames_per_second,
         updates_per_second: figures.updates_per_second,
         last_present_ms: figures

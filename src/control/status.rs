@@ -115,6 +115,10 @@ pub struct ScanoutStatus {
     pub damaged_bytes: u64,
     /// Bytes that were copied to show them.
     pub copied_bytes: u64,
+    /// Pictures shown at the first vblank after their flush, at the second, and later; of outputs that have
+    /// vblanks, when no copy is needed.
+    #[serde(default)]
+    pub vblanks: [u64; 3],
     /// Pictures shown per second, lately.
     pub frames_per_second: f64,
     /// Updates per second, lately.

@@ -30,8 +30,8 @@
 #include <xf86drmMode.h>
 
 /* Emulated, vkms takes a second for a frame, and sometimes it forgets to write one back. */
-#define WRITEBACK_MS 4000
-#define WRITEBACK_TRIES 8
+#define WRITEBACK_MS 10000
+#define WRITEBACK_TRIES 4
 
 static int card;
 static uint32_t connector, crtc, writeback, lessee;

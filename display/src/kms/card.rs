@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use drm::control::atomic::AtomicModeReq;
 use drm::control::{AtomicCommitFlags, Device as ControlDevice, ResourceHandle, crtc, property};
-use drm::{ClientCapability, Device, DriverCapability};
+use drm::{ClientCapability, Device, DriverCapability, VblankWaitFlags, VblankWaitTarget};
 use rustix::fs::OFlags;
 
 use crate::DisplayError;
@@ -95,6 +95,13 @@ impl Card {
         // A commit of nothing is refused to everybody else; who was given an open card may not be allowed to ask.
         self.acquire_master_lock().is_ok()
             || self.atomic_commit(AtomicCommitFlags::TEST_ONLY, AtomicModeReq::new()).is_ok()
+    }
+
+    /// Number of the CRTC's last vblank; `None` where there are none.
+    pub(super) fn vblank(&self, crtc_index: u32) -> Option<u32> {
+        let now = VblankWaitTarget::Relative(0);
+        let reply = self.wait_vblank(now, VblankWaitFlags::empty(), crtc_index, 0);
+        reply.ok().map(|reply| reply.frame())
     }
 
     /// Whether the CRTC is one of those that may be used: a lease that has ended has none.

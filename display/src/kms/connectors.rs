@@ -120,6 +120,8 @@ pub(super) fn parse_in_formats(blob: &[u8]) -> Option<HashSet<(u32, u64)>> {
 #[derive(Debug, Clone)]
 pub(super) struct Pipe {
     pub(super) crtc: crtc::Handle,
+    /// Its place among the card's CRTCs, which is how vblanks are asked for.
+    pub(super) index: u32,
     pub(super) crtc_properties: Properties,
     /// What lies below all else.
     pub(super) primary: Option<Plane>,
@@ -166,7 +168,10 @@ impl Pipe {
         taken: &[&Pipe],
     ) -> io::Result<Pipe> {
         let crtc_properties = card.properties(crtc)?;
-        let mut pipe = Pipe { crtc, crtc_properties, primary: None, overlay: None, cursor: None };
+        let index = (0..).zip(resources.crtcs()).find(|(_, known)| **known == crtc);
+        let index = index.map_or(0, |(index, _)| index);
+        let mut pipe =
+            Pipe { crtc, crtc_properties, index, primary: None, overlay: None, cursor: None };
         for handle in card.plane_handles()? {
             let info = card.get_plane(handle)?;
             let fits = resources.filter_crtcs(info.possible_crtcs()).contains(&crtc);

@@ -41,6 +41,8 @@ struct Flight {
     shows_picture: bool,
     /// In another mode than before.
     sets_mode: bool,
+    /// Number of the last vblank before the first of the flushes.
+    flushed_at: Option<u32>,
     /// The card was busy with something else and has not taken it. This is when it is asked again.
     retry: Option<Instant>,
 }
@@ -52,6 +54,8 @@ const BUSY: Duration = Duration::from_millis(3);
 pub(super) struct Landed {
     pub(super) done: Vec<Completion>,
     pub(super) shows_picture: bool,
+    /// At the how manieth vblank after the first of the flushes it is shown, where there are vblanks.
+    pub(super) vblanks: Option<u32>,
     /// The picture was lost on its way, and is to be shown again.
     pub(super) is_lost: bool,
 }
@@ -101,6 +105,8 @@ pub(super) struct Output {
     source: Option<Frame>,
     /// The last picture of a source that has ended.
     kept: Option<Picture>,
+    /// When the last commit was done, and the number of its vblank.
+    last_landing: Option<(Instant, u32)>,
     /// Bytes copied that nobody has asked for yet.
     copied: u64,
 }
@@ -125,6 +131,7 @@ impl Output {
             shown: None,
             source: None,
             kept: None,
+            last_landing: None,
             copied: 0,
         }
     }
@@ -168,13 +175,26 @@ impl Output {
         }
     }
 
-    /// The commit that was under way is done.
-    pub(super) fn landed(&mut self) -> Option<Landed> {
+    /// The commit that was under way is done, at the vblank of this number.
+    pub(super) fn landed(&mut self, vblank: u32) -> Option<Landed> {
         let flight = self.flight.take_if(|flight| flight.retry.is_none())?;
         let shown = self.shown.as_ref().map(|shown| shown.state.framebuffer);
         self.imports.forget_unused(&self.card, shown);
         let is_lost = flight.sets_mode && self.may_lose_copies();
-        Some(Landed { done: flight.done, shows_picture: flight.shows_picture, is_lost })
+        self.last_landing = Some((Instant::now(), vblank));
+        let vblanks = flight.flushed_at.filter(|_| !flight.sets_mode);
+        let vblanks = vblanks.map(|before| vblank.wrapping_sub(before));
+        let Flight { done, shows_picture, .. } = flight;
+        Some(Landed { done, shows_picture, vblanks, is_lost })
+    }
+
+    /// Number of the last vblank before a flush that came at this time.
+    fn vblank_before(&self, since: Instant) -> Option<u32> {
+        match self.last_landing {
+            // It came while another commit was under way, at the latest one vblank before that was done.
+            Some((landing, vblank)) if since < landing => Some(vblank.wrapping_sub(1)),
+            _ => self.card.vblank(self.pipe.index),
+        }
     }
 
     /// A copy that was drawn before the mode was set is to be drawn again: QEMU's display adapter
@@ -364,6 +384,7 @@ impl Output {
     ) -> Result<bool, OutputError> {
         let modeset = self.set_mode().map_err(OutputError::Commit)?;
         let cursor = self.cursor_state();
+        let flushed_at = done.first().and_then(|done| self.vblank_before(done.since()));
         let mut commit = Commit::new(&self.card);
         if let Some(active) = self.active.as_ref().filter(|_| modeset) {
             commit.mode(&self.pipe, &self.connector, active.blob);
@@ -405,7 +426,8 @@ impl Output {
         }
         if !finishes {
             let (since, shows_picture) = (Instant::now(), clips.is_some());
-            self.flight = Some(Flight { since, done, shows_picture, sets_mode: modeset, retry });
+            self.flight =
+                Some(Flight { since, done, shows_picture, sets_mode: modeset, flushed_at, retry });
         }
         Ok(modeset)
     }
