@@ -1005,7 +1005,7 @@ fn monitors_change_while_a_client_draws() {
         ])
     );
     assert_eq!(said(&["remove", "0"]), "");
-    wait_until("one is off", || shown() == "off 128x96, live 64x48");
+    wait_until("one is off", || shown() == "unplugged 128x96, live 64x48");
     for (arguments, error) in [
         (&["remove", "0"][..], "scanout 0 has no monitor"),
         (&["move", "0", "1,1"], "scanout 0 has no monitor"),

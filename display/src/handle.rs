@@ -68,6 +68,19 @@ impl DisplayHandle {
         Ok(())
     }
 
+    /// Says whether a scanout has a monitor, which it has at first. One without is shown as long as it
+    /// is drawn; once it is not, its window goes, and nothing stands in for it.
+    ///
+    /// # Errors
+    ///
+    /// None but the scanout's number.
+    pub fn set_plugged(&self, scanout: u32, plugged: bool) -> Result<(), DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_plugged(scanout, plugged),
+            Inner::Headless(headless) => headless.set_plugged(scanout, plugged),
+        }
+    }
+
     /// Says that whatever drew is gone: the last pictures stay, marked as such, and all frames'
     /// memory is read no more when this returns. The next [`set_scanout`](DisplayHandle::set_scanout) goes on.
     pub fn source_lost(&self) {

@@ -31,7 +31,7 @@ use self::events::Seat;
 use self::title::window_name;
 use self::window::{Drawing, Request, Window};
 use crate::shared::{Reply, ScanoutWork, Shared, Wake, Work};
-use crate::{DisplayError, DisplayEvent, FrameLayout, Options};
+use crate::{DisplayError, DisplayEvent, FrameLayout, Options, Signal};
 
 pub use self::options::{
     ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier,
@@ -158,6 +158,9 @@ impl SdlPresenter {
             }
         }
         drop(work.done);
+        if work.signal == Signal::Unplugged {
+            return self.remove_window(work.id);
+        }
         if let Some(Slot::Open(window)) = self.slots.get_mut(&work.id) {
             window.set_cursor(work.cursor);
             window.set_signal(work.signal);

@@ -83,6 +83,8 @@ struct Scanout {
     ending: Option<Signal>,
     /// To be shown instead of the last picture of a source that has ended.
     stand_in: Option<Frame>,
+    /// It has no monitor: nothing shows it once its source has ended.
+    unplugged: bool,
     /// The presenter reads a frame.
     reading: bool,
     /// The presenter reads the source whenever it likes.
@@ -123,6 +125,7 @@ impl Scanout {
     }
 
     fn end(&mut self, signal: Signal) {
+        let signal = if self.unplugged { Signal::Unplugged } else { signal };
         self.ending = None;
         self.held = false;
         if let Some(source) = &self.source {
@@ -221,11 +224,22 @@ impl Shared {
         if closed {
             return Err(DisplayError::Closed);
         }
-        if let Some(Source::Ended { .. }) = scanout.source {
+        if let (Some(Source::Ended { .. }), false) = (&scanout.source, scanout.unplugged) {
             scanout.damage.add(frame.layout().bounds());
             scanout.stand_in = Some(frame);
             scanout.cursor.visible = false;
             scanout.changed = true;
+            self.wake(state);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_plugged(&self, id: u32, plugged: bool) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let scanout = state.scanout(id)?;
+        scanout.unplugged = !plugged;
+        if let (Some(Source::Ended { .. }), false) = (&scanout.source, plugged) {
+            scanout.end(Signal::Unplugged);
             self.wake(state);
         }
         Ok(())

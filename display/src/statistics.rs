@@ -12,6 +12,8 @@ pub enum Signal {
     Live,
     /// It was switched off; the last picture stays.
     Off,
+    /// It was switched off, and has no monitor any more: nothing shows it.
+    Unplugged,
     /// Its source is gone; the last picture stays.
     Lost,
 }

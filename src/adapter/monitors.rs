@@ -112,6 +112,12 @@ impl Monitors {
         lock(&self.0).clone()
     }
 
+    /// Whether a scanout has a monitor.
+    #[must_use]
+    pub fn has(&self, scanout: u32) -> bool {
+        lock(&self.0).get(scanout as usize).is_some_and(Option::is_some)
+    }
+
     /// Changes them. The driver is not told.
     ///
     /// # Errors

@@ -311,6 +311,7 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         signal: match figures.signal {
             Signal::Live => "live",
             Signal::Off => "off",
+            Signal::Unplugged => "unplugged",
             Signal::Lost => "lost",
         }
         .to_owned(),

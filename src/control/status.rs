@@ -99,7 +99,7 @@ pub struct MonitorStatus {
 pub struct ScanoutStatus {
     /// Its index.
     pub scanout: u32,
-    /// `live`, `off` or `lost`.
+    /// `live`, `off`, `unplugged` or `lost`.
     pub signal: String,
     /// Pixels.
     pub width: u32,

@@ -44,6 +44,15 @@ done
 wait_for 40 frame_is 1200x700
 wait_for 30 desktop storm 1200 700
 kill -0 "$weston" || fail "weston has ended: $(cat /tmp/weston.log)"
+
+# A monitor that is unplugged takes its window along, and one that is plugged in has one.
+window_of() { xdotool search --onlyvisible --name '^sized' | head -n 1 | grep .; }
+virtio-loopback-gpu ctl --name sized scanout remove 0
+has_no_window() { ! window_of; }
+wait_for 20 has_no_window
+expect "its index" "$(virtio-loopback-gpu ctl --name sized scanout add 900x600)" 0
+wait_for 30 desktop back 900 600
+window=$(window_of)
 kill "$weston" && { wait "$weston" || true; } 2>/dev/null
 
 # modetest draws once, in the mode that it was told.

@@ -49,8 +49,8 @@ wait_for 30 desktop 2 three 640 480
 # One that goes takes weston's output along, and another size at the same place is a monitor that weston takes.
 monitor remove 1
 wait_for 10 connectors_are 800x600 none 640x480
-off() { virtio-loopback-gpu ctl --name screens status | grep -q "scanout $1 off"; }
-wait_for 20 off 1
+unplugged() { virtio-loopback-gpu ctl --name screens status | grep -q "scanout $1 unplugged"; }
+wait_for 20 unplugged 1
 expect "the place that was free" "$(monitor add 1280x720)" 1
 wait_for 30 desktop 1 again 1280 720
 # Moved: told, and nothing else changes.

@@ -83,6 +83,12 @@ impl SdlPresenter {
         }
     }
 
+    /// Nothing shows the scanout any more. With a frame it has another window.
+    pub(super) fn remove_window(&mut self, scanout: u32) {
+        self.focus_lost(scanout);
+        self.slots.remove(&scanout);
+    }
+
     /// The user types for another window, or another program.
     fn focus_lost(&mut self, scanout: u32) {
         self.seat.keyboard.release_all();

@@ -75,7 +75,7 @@ impl Title<'_> {
     pub(super) fn text(&self) -> String {
         let Title { name, signal, size: (width, height), rates, release } = self;
         let mut text = match signal {
-            Signal::Off => format!("{name} - no signal"),
+            Signal::Off | Signal::Unplugged => format!("{name} - no signal"),
             Signal::Lost => format!("{name} - {width}x{height} - last frame"),
             Signal::Live => format!("{name} - {width}x{height}"),
         };

@@ -72,6 +72,9 @@ impl Controlled for Control {
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
         let change = MonitorChange::try_from(request).map_err(|error| one_line(&error))?;
         let changed = self.monitors.change(change).map_err(|error| one_line(&error))?;
+        let plugged = self.monitors.has(changed.scanout);
+        let told = self.display.set_plugged(changed.scanout, plugged);
+        told.map_err(|error| one_line(&error))?;
         if changed.is_news {
             Shared::monitors_changed(&self.shared).map_err(|error| one_line(&error))?;
         }
