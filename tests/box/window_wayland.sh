@@ -6,6 +6,8 @@
 
 export XDG_RUNTIME_DIR=/run/wayland WAYLAND_DISPLAY=wayland-window
 unset DISPLAY
+# Nothing of another test, such as its socket.
+rm -rf "$XDG_RUNTIME_DIR"
 mkdir -m 0700 "$XDG_RUNTIME_DIR"
 cat >/tmp/weston-window.ini <<'END'
 [shell]

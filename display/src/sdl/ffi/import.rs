@@ -39,6 +39,9 @@ const GL_TEXTURE_2D: c_uint = 0x0DE1;
 const GL_EXTENSIONS: c_uint = 0x1F03;
 const GL_NO_ERROR: c_uint = 0;
 
+/// The modifier of who knows none: the driver that made it knows (`drm_fourcc.h`).
+const DRM_FORMAT_MOD_INVALID: u64 = 0x00ff_ffff_ffff_ffff;
+
 /// Errors of GL's that may be left from others before one is ours.
 const MAX_OLD_ERRORS: usize = 16;
 
@@ -169,6 +172,7 @@ impl Importer {
             EGL_DMA_BUF_PLANE0_PITCH_EXT,
             int(layout.stride)?,
         ];
+        let modifier = modifier.filter(|&modifier| modifier != DRM_FORMAT_MOD_INVALID);
         if let (Some(modifier), true) = (modifier, self.has_modifiers) {
             let [low, high] = [modifier, modifier >> 32].map(|half| half as u32);
             attributes.extend([EGL_DMA_BUF_PLANE0_MODIFIER_LO_EXT, low.cast_signed()]);
