@@ -66,6 +66,8 @@ shows() {
 # stopped CMD… — with the client stopped: vkms forgets to write back what is followed by another frame.
 stopped() {
     local status=0
+    # It has said that it has drawn something.
+    [[ -s /tmp/client.log ]] || return 1
     kill -STOP "$client"
     "$@" || status=$?
     kill -CONT "$client"
