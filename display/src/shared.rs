@@ -470,3 +470,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
