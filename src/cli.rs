@@ -6,17 +6,22 @@ mod demo;
 mod display;
 mod fd;
 mod host_visible;
+mod input;
 mod keep;
 mod keeper;
 mod limits;
+mod loss;
 mod output;
+mod record;
 mod render;
 mod render_server;
 mod run;
 mod sandbox;
+mod scanouts;
 mod serve;
 mod stop;
 mod usage;
+mod window;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -27,18 +32,17 @@ use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use env_logger::{DEFAULT_FILTER_ENV, Env};
 use log::LevelFilter;
-use virtio_loopback_gpu::adapter::{
-    BackendChoice, BackendProgram, Cgroup, MAX_PIXELS, Mode, Modes,
-};
+use virtio_loopback_gpu::adapter::{BackendChoice, BackendProgram, Cgroup};
 use virtio_loopback_gpu::control;
-use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 use virtio_loopback_gpu::limits::LimitKey;
 use virtio_loopback_gpu::one_line;
 
 use self::display::DisplayOptions;
 use self::limits::LimitOptions;
+use self::loss::LossOptions;
 use self::render::RenderOptions;
 use self::sandbox::SandboxOptions;
+use self::scanouts::ScanoutOptions;
 
 /// virtio-gpu without a VM: the host's own virtio_gpu driver, looped back and shown in a window.
 #[derive(Debug, Parser)]
@@ -81,8 +85,10 @@ fn arguments() -> Vec<OsString> {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create a loopback GPU and show its scanouts, until it is told to quit.
+    #[command(after_help = window::KEYS)]
     Run(run::Options),
     /// Draw an animated test card through the real backend; needs neither root nor module.
+    #[command(after_help = window::KEYS)]
     Demo(demo::Options),
     /// Ask or tell a running device something.
     Ctl(ctl::Options),
@@ -142,14 +148,10 @@ impl Cli {
             let text = format!("the limit {key} is for the GPU backend behind --backend to set");
             return Err(wrong_limit(&text));
         }
-        let text = if device.scanouts.len() > MAX_SCANOUTS {
-            format!("a device has at most {MAX_SCANOUTS} scanouts")
-        } else if device.modes().pixels() > MAX_PIXELS {
-            format!("the scanouts of a device have at most {MAX_PIXELS} pixels together")
-        } else {
-            return Ok(self);
-        };
-        Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text))
+        match device.scanouts.check() {
+            Ok(()) => Ok(self),
+            Err(text) => Err(Self::command().error(clap::error::ErrorKind::TooManyValues, text)),
+        }
     }
 }
 
@@ -189,11 +191,12 @@ struct DeviceOptions {
     /// Name of the device: for its window, its control socket and `ctl`.
     #[arg(long, default_value = "gpu0", value_parser = name, allow_hyphen_values = true)]
     name: String,
-    /// Size of a scanout, WxH or WxH@RATE; repeat it for more scanouts, up to 16.
-    #[arg(long = "scanout", value_name = "WxH[@RATE]", default_value = "1280x720")]
-    scanouts: Vec<Mode>,
+    #[command(flatten)]
+    scanouts: ScanoutOptions,
     #[command(flatten)]
     display: DisplayOptions,
+    #[command(flatten)]
+    loss: LossOptions,
     /// Use the GPU backend that listens on this socket instead of starting one.
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["render", "render_node", "sandbox", "user"])]
     backend: Option<PathBuf>,
@@ -249,16 +252,12 @@ impl DeviceOptions {
     /// The device in few words, with its nodes.
     fn summary(&self, nodes: &[PathBuf]) -> String {
         let mut parts: Vec<_> = nodes.iter().map(|node| node.display().to_string()).collect();
-        parts.extend(self.scanouts.iter().map(ToString::to_string));
+        parts.extend(self.scanouts.names());
         parts.push(match &self.backend {
             Some(socket) => format!("backend {}", socket.display()),
             None => format!("renderer {}", self.render.render()),
         });
         format!("{}: {}", self.name, parts.join(", "))
-    }
-
-    fn modes(&self) -> Modes {
-        Modes::new(self.scanouts.clone())
     }
 
     fn backend(&self) -> std::io::Result<BackendChoice> {

@@ -24,14 +24,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use client::{ClientError, detach, quit, screenshot, status};
-pub use server::{ControlServer, ServerError};
-pub use status::{KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status};
+use crate::adapter::{MonitorChange, MonitorSpecError};
+
+pub use client::{ClientError, Frame, change_scanout, detach, frame, quit, screenshot, status};
+pub use server::{ControlServer, Controlled, ServerError};
+pub use status::{KeepStatus, LimitStatus, MonitorStatus, SandboxStatus, ScanoutStatus, Status};
 
 /// Largest line of a request or an answer, in bytes.
 const MAX_LINE: u64 = 256 * 1024;
-/// Largest PNG, in bytes.
-const MAX_PNG: u64 = 1 << 30;
+/// Largest PNG or picture, in bytes.
+const MAX_PICTURE: u64 = 1 << 30;
 
 /// What a client may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,10 +46,62 @@ pub enum Request {
         /// Its index.
         scanout: u32,
     },
+    /// The same, as it is.
+    Frame {
+        /// Its index.
+        scanout: u32,
+    },
+    /// Another monitor for the driver to find.
+    Scanout(ScanoutRequest),
     /// Remove the device and end.
     Quit,
     /// End, but leave the device to the next adapter of this name, as long as it is kept.
     Detach,
+}
+
+/// What shall become of the monitors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ScanoutRequest {
+    /// One more, at the first scanout that has none.
+    Add {
+        /// As after `--scanout`.
+        monitor: String,
+    },
+    /// The monitor of a scanout, whether or not it has one.
+    Set {
+        /// Its index.
+        scanout: u32,
+        /// As after `--scanout`.
+        monitor: String,
+    },
+    /// Another place on the desktop.
+    Move {
+        /// Its index.
+        scanout: u32,
+        /// Of its top left pixel.
+        x: u32,
+        /// Of its top left pixel.
+        y: u32,
+    },
+    /// None any more.
+    Remove {
+        /// Its index.
+        scanout: u32,
+    },
+}
+
+impl TryFrom<ScanoutRequest> for MonitorChange {
+    type Error = MonitorSpecError;
+
+    fn try_from(request: ScanoutRequest) -> Result<Self, MonitorSpecError> {
+        Ok(match request {
+            ScanoutRequest::Add { monitor } => Self::Add(monitor.parse()?),
+            ScanoutRequest::Set { scanout, monitor } => Self::Set(scanout, monitor.parse()?),
+            ScanoutRequest::Move { scanout, x, y } => Self::Move { scanout, position: (x, y) },
+            ScanoutRequest::Remove { scanout } => Self::Remove(scanout),
+        })
+    }
 }
 
 /// What the device answers.
@@ -60,6 +114,18 @@ pub enum Answer {
     Png {
         /// Bytes.
         length: u64,
+    },
+    /// To [`Request::Frame`]; 3 bytes for each pixel follow: R, G, B, rows from the top.
+    Frame {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+    /// To [`Request::Scanout`].
+    Changed {
+        /// Index of the scanout.
+        scanout: u32,
     },
     /// To [`Request::Quit`] and [`Request::Detach`]. The connection stays until the adapter has
     /// ended and the name is free.

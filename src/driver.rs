@@ -10,7 +10,8 @@
 //! - [`Driver`]: feature negotiation, reset, configuration space;
 //! - [`Channel`]: commands and their responses over a queue, as many at once as fit;
 //! - [`GpuDriver`]: the commands of a GPU, and [`Buffer`]s with pixels;
-//! - [`card`]: an animated test card whose every pixel is known.
+//! - [`card`]: an animated test card whose every pixel is known;
+//! - [`InputDriver`]: what the kernel's `virtio_input` does, for input devices.
 //!
 //! The device side is not trusted: whatever it writes to the rings gives a typed error.
 
@@ -24,6 +25,7 @@ pub mod card;
 mod channel;
 mod error;
 mod gpu;
+mod input;
 mod link;
 pub mod memory;
 pub mod queue;
@@ -43,5 +45,6 @@ pub use gpu::{
     BlobFrame, GpuDriver, blob_frame, header, resource_flush, set_scanout, set_scanout_blob,
     transfer_to_host_2d,
 };
+pub use input::{InputDescription, InputDriver};
 pub use transport::SoftwareTransport;
 pub use virtio::{DEFAULT_MEMORY, Driver, connect, connect_with_memory};

@@ -174,11 +174,11 @@ fn bad_options_are_one_line_and_exit_code_2() {
         ),
         (
             &["run", "--scanout", "8x8"],
-            format!("invalid value '8x8' for '--scanout <WxH[@RATE]>': {sizes}"),
+            format!("invalid value '8x8' for '--scanout <WxH[@RATE|@X,Y][,KEY=VALUE]>': {sizes}"),
         ),
         (
             &["run", "--scanout", "large"],
-            format!("invalid value 'large' for '--scanout <WxH[@RATE]>': \"large\" {no_size}"),
+            format!("invalid value 'large' for '--scanout <WxH[@RATE|@X,Y][,KEY=VALUE]>': \"large\" {no_size}"),
         ),
         (&["run", "--name", "../x"], format!("invalid value '../x' for '--name <NAME>': {name}")),
         (&["run", "--name", "-x"], format!("invalid value '-x' for '--name <NAME>': {name}")),
@@ -190,13 +190,13 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (
             &["ctl", "--name", "x"],
             "'virtio-loopback-gpu ctl' requires a subcommand but one was not provided \
-             [subcommands: status, screenshot, quit, detach, help] (see virtio-loopback-gpu ctl --help)"
+             [subcommands: status, screenshot, record, scanout, quit, detach, help] (see virtio-loopback-gpu ctl --help)"
                 .into(),
         ),
         (&["run", "--name", ""], format!("invalid value '' for '--name <NAME>': {name}")),
         (
             &["demo", "--display", "crt"],
-            "invalid value 'crt' for '--display <DISPLAY>': unknown display \"crt\", there are sdl, kms and headless".into(),
+            "invalid value 'crt' for '--display <DISPLAY>': unknown display \"crt\", there are sdl, kms and headless (see --help)".into(),
         ),
         (
             &["demo", "--screenshot", "x.png"],
@@ -286,6 +286,41 @@ fn bad_options_are_one_line_and_exit_code_2() {
         let outcome = place.run(arguments);
         assert_eq!(outcome.code, Some(2));
         assert!(outcome.stderr.contains(usage), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn options_of_windows_are_checked_and_keys_are_in_the_help() {
+    let place = Place::new();
+    for (option, value, message) in [
+        ("--window-size", "12", "a size is WxH, each 1 to 16384, such as 1280x720"),
+        ("--window-position", "1;2", "a position is X,Y, each -32768 to 32767, such as 100,50"),
+        (
+            "--shortcut-mod",
+            "ctrl+f",
+            "unknown key \"f\"; one or more, joined by +, of ctrl, alt, shift, super, lctrl, rctrl, \
+             lshift, rshift, lalt, ralt, lsuper, rsuper, scrolllock, pause, menu",
+        ),
+    ] {
+        let outcome = place.run(&["demo", option, value]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
+        assert!(
+            outcome.stderr.starts_with(&format!("error: invalid value '{value}' for '{option} "))
+        );
+        assert!(
+            outcome.stderr.ends_with(&format!(": {message} (see --help)\n")),
+            "{}",
+            outcome.stderr
+        );
+    }
+    let options = ["--window-position", "-5,7", "--scale", "1:1", "--filter", "nearest"];
+    let running =
+        place.demo(&[&options[..], &["--shortcut-mod", "Super", "--frames", "1"]].concat());
+    assert_eq!(running.end().code, Some(0));
+    for command in ["run", "demo"] {
+        let help = place.run(&[command, "--help"]).stdout;
+        assert!(help.contains("\nWindows:\n"), "{help}");
+        assert!(help.contains("\n  F11, MOD+F     full screen, and back"), "{help}");
     }
 }
 
@@ -485,6 +520,9 @@ fn a_running_device_answers_ctl() {
         assert!(scanout["updates"].as_u64().unwrap() > 0);
         assert!(scanout["presents"].as_u64() <= scanout["updates"].as_u64());
         assert!(scanout["frames_per_second"].as_f64().unwrap() < 1000.0);
+        assert!(scanout["updates_per_second"].as_f64().unwrap() < 1000.0);
+        assert!(scanout["damaged_bytes"].as_u64().unwrap() >= width * height * 4);
+        assert_eq!(scanout["copied_bytes"], 0, "headless");
         assert!(scanout["last_present_ms"].as_u64().unwrap() < 10_000);
     }
     let text = place.run(&["ctl", "status"]).stdout;
@@ -931,4 +969,101 @@ fn opengl_that_is_not_there_is_told_of_or_done_without() {
         outcome.stderr.contains("2D only: this program was built without OpenGL"),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn monitors_change_while_a_client_draws() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "160x100", "--max-scanouts", "2"]);
+    demo.ready();
+    let said = |arguments: &[&str]| {
+        let outcome = place.run(&[&["ctl", "scanout"], arguments].concat());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        outcome.stdout
+    };
+    // Of each scanout that had a picture whether it is drawn, and its size.
+    let shown = || {
+        let status = place.status();
+        let scanouts = status["scanouts"].as_array().unwrap().iter();
+        let texts = scanouts.map(|scanout| {
+            let signal = scanout["signal"].as_str().unwrap();
+            format!("{signal} {}x{}", scanout["width"], scanout["height"])
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    };
+    wait_until("there is a picture", || shown() == "live 160x100");
+    assert_eq!(said(&["set", "0", "128x96@50,dpi=120"]), "");
+    wait_until("the client follows", || shown() == "live 128x96");
+    assert_eq!(said(&["add", "64x48,name=second"]), "1\n");
+    wait_until("there are two", || shown() == "live 128x96, live 64x48");
+    assert_eq!(said(&["move", "1", "0,96"]), "");
+    assert_eq!(
+        place.status()["monitors"],
+        serde_json::json!([
+            { "scanout": 0, "monitor": "128x96@50,dpi=120" },
+            { "scanout": 1, "monitor": "64x48@0,96,refresh=60,name=second" },
+        ])
+    );
+    assert_eq!(said(&["remove", "0"]), "");
+    wait_until("one is off", || shown() == "unplugged 128x96, live 64x48");
+    for (arguments, error) in [
+        (&["remove", "0"][..], "scanout 0 has no monitor"),
+        (&["move", "0", "1,1"], "scanout 0 has no monitor"),
+        (
+            &["set", "2", "64x48"],
+            "there is no scanout 2: this device has 2 (`run --max-scanouts` gives it more)",
+        ),
+    ] {
+        let outcome = place.run(&[&["ctl", "scanout"], arguments].concat());
+        assert_eq!(outcome, failed(error), "{arguments:?}");
+    }
+    // A line of JSON that the program does not write itself is judged no less.
+    let mut stream = UnixStream::connect(place.sockets().join("gpu0.sock")).unwrap();
+    let request = br#"{"command":"scanout","change":"add","monitor":"9x9"}"#;
+    stream.write_all(&[&request[..], b"\n"].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with(r#"{"error":{"message":"the kernel's driver takes sizes"#),
+        "{answer}"
+    );
+    assert_eq!(place.run(&["ctl", "quit"]).code, Some(0));
+    assert_eq!(demo.end().code, Some(0));
+}
+
+#[test]
+fn recordings_have_the_frames_that_were_asked_for() {
+    let place = Place::new();
+    let mut demo = place.demo(&["--scanout", "160x100"]);
+    demo.ready();
+    wait_until("there is a picture", || {
+        place.status()["scanouts"][0]["presents"].as_u64() > Some(0)
+    });
+    let begun = Instant::now();
+    let recorded = place.run(&["ctl", "record", "out.y4m", "--seconds", "2", "--rate", "10"]);
+    assert_eq!((recorded.code, recorded.stdout.as_str()), (Some(0), ""), "{}", recorded.stderr);
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    let bytes = std::fs::read(place.path("out.y4m")).unwrap();
+    let header = b"YUV4MPEG2 W160 H100 F10:1 C444\n";
+    let (head, frames) = bytes.split_at(header.len());
+    assert_eq!(head, header);
+    let frames: Vec<&[u8]> = frames.chunks(6 + 160 * 100 * 3).collect();
+    assert_eq!(frames.len(), 20);
+    for frame in &frames {
+        assert_eq!((frame.len(), &frame[..6]), (6 + 160 * 100 * 3, &b"FRAME\n"[..]));
+    }
+    // The card moves.
+    let different = frames.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(different >= 10, "{different} of 19 frames differ from the one before");
+    assert_eq!(
+        place.run(&["ctl", "record", "x.y4m", "--scanout", "1"]),
+        failed("scanout 1 has no picture")
+    );
+    assert!(!place.path("x.y4m").exists());
+    assert_eq!(
+        place.run(&["ctl", "record", "nowhere/x.y4m"]),
+        failed("cannot write nowhere/x.y4m: No such file or directory (os error 2)")
+    );
+    assert_eq!(place.run(&["ctl", "quit"]).code, Some(0));
+    assert_eq!(demo.end().code, Some(0));
 }

@@ -18,8 +18,8 @@ use backend::{Foreign, Misdeed, sealed};
 use common::{Device, TIMEOUT};
 use virtio_loopback_display::{DisplayKind, Options, Presenter, Signal};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, BackendChoice, BackendProcessError, DisplayServerError, Modes,
-    RestartPolicy, Shared, State,
+    self, Adapter, AdapterError, BackendChoice, BackendProcessError, DisplayServerError,
+    MonitorSpec, Monitors, RestartPolicy, Shared, State,
 };
 use virtio_loopback_gpu::driver::{self, GpuDriver};
 use virtio_loopback_gpu::one_line;
@@ -44,10 +44,10 @@ fn life_of(
     let (presenter, display) =
         Presenter::open(Options::new(DisplayKind::Headless, "test"), |_| {}).unwrap();
     let restarts = RestartPolicy::default();
-    let modes = Modes::new(Vec::new());
+    let monitors = Monitors::new(vec![MonitorSpec::default()], 1);
     let options = adapter::Options {
         name: "test".into(),
-        modes,
+        monitors,
         backend,
         restarts,
         keep: Duration::ZERO,

@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Device, TIMEOUT, program};
-use virtio_loopback_gpu::adapter::{BackendChoice, Modes, Options, RestartPolicy};
+use virtio_loopback_gpu::adapter::{BackendChoice, Monitors, Options, RestartPolicy};
 use virtio_loopback_gpu::driver::memory::Region;
 use virtio_loopback_gpu::driver::queue::QueueError;
 use virtio_loopback_gpu::driver::{BlobFrame, DriverError, GpuDriver, Payload, Submission, header};
@@ -33,7 +33,7 @@ impl Bench {
         let options = Options {
             keep: Duration::ZERO,
             name: "limits".into(),
-            modes: Modes::new(vec!["64x48".parse().unwrap()]),
+            monitors: Monitors::new(vec!["64x48".parse().unwrap()], 1),
             backend: BackendChoice::Child { program: program(), arguments },
             restarts: RestartPolicy { most: 0, ..RestartPolicy::default() },
             limits,
@@ -262,7 +262,7 @@ fn a_replaced_backend_has_the_same_limits_and_counts_on() {
     let options = Options {
         keep: Duration::ZERO,
         name: "limits".into(),
-        modes: Modes::new(vec!["64x48".parse().unwrap()]),
+        monitors: Monitors::new(vec!["64x48".parse().unwrap()], 1),
         backend: BackendChoice::Child { program: program(), arguments },
         restarts: RestartPolicy { delay: Duration::ZERO, ..RestartPolicy::default() },
         limits,

@@ -8,6 +8,7 @@
 mod common;
 mod control_queue;
 mod copy_target;
+mod display;
 mod frames;
 mod process;
 mod processor;
@@ -23,7 +24,8 @@ use std::process::ExitCode;
 use report::Row;
 
 /// What can be run by itself.
-const SECTIONS: [&str; 7] = ["control", "classic", "blob", "start", "rest", "robustness", THREE_D];
+const SECTIONS: [&str; 8] =
+    ["control", "classic", "blob", "display", "start", "rest", "robustness", THREE_D];
 /// Runs alone: it needs a build with OpenGL, and the peer in another mode.
 const THREE_D: &str = "3d";
 
@@ -58,6 +60,7 @@ impl Options {
             "control" => control_queue::run(self.peer.as_deref()),
             "classic" => frames::classic(),
             "blob" => frames::blob(),
+            "display" => display::run(),
             "start" => program::start(),
             "rest" => program::rest(),
             #[cfg(feature = "virgl")]

@@ -87,6 +87,10 @@ pub enum DisplayError {
     #[error("the display did not answer within {0} s")]
     Timeout(u64),
 
+    /// The system has no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+
     /// A frame does not fit its memory or the limits.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -1,5 +1,7 @@
 //! Rectangles, and the parts of a frame that changed.
 
+use crate::PixelFormat;
+
 /// A rectangle in pixels, the origin at the top left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rect {
@@ -22,6 +24,12 @@ impl Rect {
     /// True if it covers no pixel.
     pub const fn is_empty(&self) -> bool {
         self.width == 0 || self.height == 0
+    }
+
+    /// Bytes of its pixels, each of [`PixelFormat::BYTES_PER_PIXEL`].
+    pub(crate) fn bytes(&self) -> u64 {
+        let pixels = u64::from(self.width).saturating_mul(u64::from(self.height));
+        pixels.saturating_mul(u64::from(PixelFormat::BYTES_PER_PIXEL))
     }
 
     /// The pixels in both; empty if there are none. Total for every input.

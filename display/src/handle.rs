@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::headless::Headless;
+use crate::loss::LossWatch;
 use crate::shared::{Completion, Shared};
 use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
 
@@ -14,6 +15,7 @@ use crate::{CursorImage, DisplayError, Frame, Picture, Rect, Statistics};
 #[derive(Clone)]
 pub struct DisplayHandle {
     pub(crate) inner: Inner,
+    pub(crate) loss: LossWatch,
 }
 
 #[derive(Clone)]
@@ -21,6 +23,24 @@ pub(crate) enum Inner {
     Sdl(Arc<Shared>),
     Kms(Arc<Shared>),
     Headless(Arc<Headless>),
+}
+
+impl Inner {
+    pub(crate) fn statistics(&self, scanout: u32) -> Option<Statistics> {
+        match self {
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.statistics(scanout),
+            Inner::Headless(headless) => headless.statistics(scanout),
+        }
+    }
+
+    /// Shows a frame in place of the last picture of a scanout that nobody draws. One that is drawn
+    /// again shows that.
+    pub(crate) fn stand_in(&self, scanout: u32, frame: Frame) -> Result<(), DisplayError> {
+        match self {
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.stand_in(scanout, frame),
+            Inner::Headless(headless) => headless.stand_in(scanout, &frame),
+        }
+    }
 }
 
 impl DisplayHandle {
@@ -35,9 +55,29 @@ impl DisplayHandle {
     ///
     /// [`DisplayError::Closed`] after [`quit`](DisplayHandle::quit).
     pub fn set_scanout(&self, scanout: u32, frame: Option<Frame>) -> Result<(), DisplayError> {
+        let is_live = frame.is_some();
         match &self.inner {
             Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_scanout(scanout, frame),
             Inner::Headless(headless) => headless.set_scanout(scanout, frame),
+        }?;
+        if is_live {
+            self.loss.live(scanout);
+        } else {
+            self.loss.lost(scanout);
+        }
+        Ok(())
+    }
+
+    /// Says whether a scanout has a monitor, which it has at first. One without is shown as long as it
+    /// is drawn; once it is not, its window goes, and nothing stands in for it.
+    ///
+    /// # Errors
+    ///
+    /// None but the scanout's number.
+    pub fn set_plugged(&self, scanout: u32, plugged: bool) -> Result<(), DisplayError> {
+        match &self.inner {
+            Inner::Sdl(shared) | Inner::Kms(shared) => shared.set_plugged(scanout, plugged),
+            Inner::Headless(headless) => headless.set_plugged(scanout, plugged),
         }
     }
 
@@ -48,6 +88,7 @@ impl DisplayHandle {
             Inner::Sdl(shared) | Inner::Kms(shared) => shared.source_lost(),
             Inner::Headless(headless) => headless.source_lost(),
         }
+        self.loss.all_lost();
     }
 
     /// Says that the pixels in `damage` have changed. It is clipped to the frame.
@@ -134,10 +175,7 @@ impl DisplayHandle {
 
     /// The scanout's figures; `None` if it never had a frame.
     pub fn statistics(&self, scanout: u32) -> Option<Statistics> {
-        match &self.inner {
-            Inner::Sdl(shared) | Inner::Kms(shared) => shared.statistics(scanout),
-            Inner::Headless(headless) => headless.statistics(scanout),
-        }
+        self.inner.statistics(scanout)
     }
 
     /// Makes [`Presenter::run`](crate::Presenter::run) return.

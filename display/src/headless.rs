@@ -14,6 +14,8 @@ use crate::{CursorImage, DisplayError, Frame, MAX_SCANOUTS, Picture, Rect, Signa
 #[derive(Debug, Default)]
 struct Scanout {
     source: Option<Source<Option<Picture>>>,
+    /// It has no monitor.
+    unplugged: bool,
     cursor: Cursor,
     counters: Counters,
 }
@@ -21,6 +23,7 @@ struct Scanout {
 impl Scanout {
     /// Lets go of the frame, keeping its picture.
     fn end(&mut self, signal: Signal) {
+        let signal = if self.unplugged { Signal::Unplugged } else { signal };
         match &mut self.source {
             Some(Source::Live(frame)) => {
                 let kept = frame.picture().inspect_err(|error| {
@@ -76,6 +79,26 @@ impl Headless {
         Ok(())
     }
 
+    pub(crate) fn stand_in(&self, id: u32, frame: &Frame) -> Result<(), DisplayError> {
+        let picture = frame.picture()?;
+        let mut scanout = lock(self.scanout(id)?);
+        let unplugged = scanout.unplugged;
+        if let (Some(Source::Ended { kept, .. }), false) = (&mut scanout.source, unplugged) {
+            *kept = Some(picture);
+            scanout.cursor.visible = false;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_plugged(&self, id: u32, plugged: bool) -> Result<(), DisplayError> {
+        let mut scanout = lock(self.scanout(id)?);
+        scanout.unplugged = !plugged;
+        if let (Some(Source::Ended { .. }), false) = (&scanout.source, plugged) {
+            scanout.end(Signal::Unplugged);
+        }
+        Ok(())
+    }
+
     pub(crate) fn source_lost(&self) {
         for scanout in &self.scanouts {
             let mut scanout = lock(scanout);
@@ -91,9 +114,11 @@ impl Headless {
             let closed = *lock(&self.closed);
             return Err(if closed { DisplayError::Closed } else { DisplayError::NoPicture(id) });
         };
-        if !damage.intersection(&frame.layout().bounds()).is_empty() {
-            scanout.counters.updates += 1;
-            scanout.counters.presented(Instant::now());
+        let damage = damage.intersection(&frame.layout().bounds());
+        if !damage.is_empty() {
+            let now = Instant::now();
+            scanout.counters.updated(damage, now);
+            scanout.counters.presented(now);
         }
         Ok(())
     }

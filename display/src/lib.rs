@@ -32,6 +32,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod codes;
 mod cursor;
 mod error;
 mod event;
@@ -41,6 +42,7 @@ mod geometry;
 mod handle;
 mod headless;
 mod kms;
+mod loss;
 mod memory;
 mod options;
 mod picture;
@@ -57,10 +59,12 @@ pub use format::PixelFormat;
 pub use frame::{Frame, FrameError, FrameLayout, Origin};
 pub use geometry::Rect;
 pub use handle::DisplayHandle;
+pub use loss::{LossPicture, LossPolicy};
 pub use memory::{MemoryError, PixelBuffer, PixelMemory, SharedMapping};
-pub use options::{ClosePolicy, DisplayKind, KmsOptions, Options, RendererChoice, SdlOptions};
+pub use options::{DisplayKind, KmsOptions, Options};
 pub use picture::{Difference, Picture, PictureError};
 pub use presenter::Presenter;
+pub use sdl::{ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier};
 pub use statistics::{Signal, Statistics};
 
 /// Scanouts a display can have (`VIRTIO_GPU_MAX_SCANOUTS`, the most any source announces).

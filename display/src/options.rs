@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::{LossPolicy, SdlOptions};
+
 /// Where scanouts are shown. Closed: every `match` on it names all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DisplayKind {
@@ -48,6 +50,8 @@ pub struct Options {
     pub kind: DisplayKind,
     /// The device's name, shown in window titles.
     pub name: String,
+    /// What scanouts show that nobody draws any more.
+    pub loss: LossPolicy,
     /// For [`DisplayKind::Sdl`] only.
     pub sdl: SdlOptions,
     /// For [`DisplayKind::Kms`] only.
@@ -57,8 +61,8 @@ pub struct Options {
 impl Options {
     /// Options with the defaults of each kind.
     pub fn new(kind: DisplayKind, name: impl Into<String>) -> Options {
-        let (sdl, kms) = Default::default();
-        Options { kind, name: name.into(), sdl, kms }
+        let (loss, sdl, kms) = Default::default();
+        Options { kind, name: name.into(), loss, sdl, kms }
     }
 }
 
@@ -76,41 +80,4 @@ pub struct KmsOptions {
     /// Object ids of planes, in the order of scanouts: the scanout is put there, over what its CRTC
     /// shows.
     pub planes: Vec<u32>,
-}
-
-/// How SDL windows look and behave.
-#[derive(Debug, Clone, Default)]
-pub struct SdlOptions {
-    /// Open windows full screen; F11 toggles it later.
-    pub fullscreen: bool,
-    /// What draws.
-    pub renderer: RendererChoice,
-    /// What the close button does.
-    pub on_close: ClosePolicy,
-    /// SDL's video driver, such as `x11`, `wayland` or `dummy`. When unset: the environment's
-    /// `SDL_VIDEODRIVER`, else X11 or Wayland.
-    pub video_driver: Option<String>,
-}
-
-/// Which kind of SDL renderer draws the windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RendererChoice {
-    /// The GPU where there is one, else the CPU; never a GPU emulated on the CPU.
-    #[default]
-    Auto,
-    /// Whatever SDL's GL finds, an emulated GPU too.
-    Accelerated,
-    /// The CPU.
-    Software,
-}
-
-/// What happens at a window's close button, besides
-/// [`DisplayEvent::CloseRequested`](crate::DisplayEvent::CloseRequested).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClosePolicy {
-    /// The window goes away, and with the last one the presenter's `run` returns.
-    #[default]
-    Quit,
-    /// Nothing: the receiver of the event decides.
-    Report,
 }

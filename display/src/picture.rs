@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use png::{ColorType, Transformations};
 use thiserror::Error;
 
-use crate::Rect;
+use crate::{MAX_DIMENSION, Rect};
 
 /// Why a picture was not written.
 #[derive(Debug, Error)]
@@ -23,6 +24,20 @@ pub enum PictureError {
         #[source]
         source: io::Error,
     },
+
+    /// The file cannot be read, or is no PNG.
+    #[error("cannot read the PNG file {}", path.display())]
+    Read {
+        /// The picture's file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: png::DecodingError,
+    },
+
+    /// Nothing could show it.
+    #[error("{} has more than {MAX_DIMENSION} rows or columns", .0.display())]
+    TooLarge(PathBuf),
 
     /// The encoder refused.
     #[error("cannot encode {} as PNG", path.display())]
@@ -48,6 +63,47 @@ impl Picture {
     pub(crate) fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Picture {
         debug_assert_eq!(rgb.len(), width as usize * height as usize * 3);
         Picture { width, height, rgb }
+    }
+
+    /// Reads a PNG file, of any colours; what is transparent is on black.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is none, or has more than [`MAX_DIMENSION`] rows or columns.
+    pub fn read_png(path: impl AsRef<Path>) -> Result<Picture, PictureError> {
+        let path = path.as_ref();
+        let failed = |source| PictureError::Read { path: path.into(), source };
+        let io_failed = |source| failed(png::DecodingError::IoError(source));
+        let mut decoder = png::Decoder::new(BufReader::new(File::open(path).map_err(io_failed)?));
+        decoder.set_transformations(Transformations::normalize_to_color8());
+        let header = decoder.read_header_info().map_err(failed)?;
+        if header.width.max(header.height) > MAX_DIMENSION {
+            return Err(PictureError::TooLarge(path.into()));
+        }
+        let mut reader = decoder.read_info().map_err(failed)?;
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap_or(0)];
+        let info = reader.next_frame(&mut bytes).map_err(failed)?;
+        bytes.truncate(info.buffer_size());
+        let over_black = |colour: u8, alpha: u8| {
+            u8::try_from(u32::from(colour) * u32::from(alpha) / 255).unwrap_or(u8::MAX)
+        };
+        let rgb = match info.color_type {
+            ColorType::Rgb => bytes,
+            ColorType::Rgba => {
+                let (pixels, _) = bytes.as_chunks::<4>();
+                let over = |&[r, g, b, a]: &[u8; 4]| [r, g, b].map(|colour| over_black(colour, a));
+                pixels.iter().flat_map(over).collect()
+            }
+            // The transformation leaves no palette.
+            ColorType::Grayscale | ColorType::Indexed => {
+                bytes.iter().flat_map(|&grey| [grey; 3]).collect()
+            }
+            ColorType::GrayscaleAlpha => {
+                let (pixels, _) = bytes.as_chunks::<2>();
+                pixels.iter().flat_map(|&[grey, alpha]| [over_black(grey, alpha); 3]).collect()
+            }
+        };
+        Ok(Picture::from_rgb(info.width, info.height, rgb))
     }
 
     /// Columns.
@@ -152,7 +208,7 @@ impl Picture {
 
     fn encode(&self, mut file: impl Write) -> Result<(), png::EncodingError> {
         let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
-        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_color(ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_compression(png::Compression::Fast);
         let mut writer = encoder.write_header()?;

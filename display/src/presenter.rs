@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::handle::Inner;
 use crate::headless::Headless;
 use crate::kms::KmsPresenter;
+use crate::loss::LossWatch;
 use crate::sdl::SdlPresenter;
 use crate::{DisplayError, DisplayEvent, DisplayHandle, DisplayKind, Options};
 
@@ -17,8 +18,8 @@ pub struct Presenter {
 
 /// An opened [`DisplayKind`].
 enum Opened {
-    Sdl(SdlPresenter),
-    Kms(KmsPresenter),
+    Sdl(Box<SdlPresenter>),
+    Kms(Box<KmsPresenter>),
     Headless(Arc<Headless>),
 }
 
@@ -34,23 +35,25 @@ impl Presenter {
         options: Options,
         on_event: impl Fn(DisplayEvent) + Send + 'static,
     ) -> Result<(Presenter, DisplayHandle), DisplayError> {
-        match options.kind {
+        let loss = options.loss.clone();
+        let (opened, inner) = match options.kind {
             DisplayKind::Sdl => {
                 let sdl = SdlPresenter::open(options, Box::new(on_event))?;
-                let handle = DisplayHandle { inner: Inner::Sdl(sdl.shared().clone()) };
-                Ok((Presenter { opened: Opened::Sdl(sdl) }, handle))
+                let inner = Inner::Sdl(sdl.shared().clone());
+                (Opened::Sdl(Box::new(sdl)), inner)
             }
             DisplayKind::Kms => {
                 let kms = KmsPresenter::open(options, Box::new(on_event))?;
-                let handle = DisplayHandle { inner: Inner::Kms(kms.shared().clone()) };
-                Ok((Presenter { opened: Opened::Kms(kms) }, handle))
+                let inner = Inner::Kms(kms.shared().clone());
+                (Opened::Kms(Box::new(kms)), inner)
             }
             DisplayKind::Headless => {
                 let headless = Headless::new();
-                let handle = DisplayHandle { inner: Inner::Headless(headless.clone()) };
-                Ok((Presenter { opened: Opened::Headless(headless) }, handle))
+                (Opened::Headless(headless.clone()), Inner::Headless(headless))
             }
-        }
+        };
+        let loss = LossWatch::start(loss, inner.clone())?;
+        Ok((Presenter { opened }, DisplayHandle { inner, loss }))
     }
 
     /// Shows what the handles ask for, until one of them says [`quit`](DisplayHandle::quit) or the

@@ -8,7 +8,15 @@
 //! return, and SDL 2 leaves the default): destructors do not run, and nothing here can be said to
 //! the user but Xlib's own line. What the process held must therefore be safe to lose at any time.
 
+mod events;
 mod ffi;
+mod input;
+mod keys;
+mod options;
+mod resize;
+mod scale;
+mod shortcut;
+mod title;
 mod window;
 
 use std::collections::BTreeMap;
@@ -16,13 +24,18 @@ use std::env;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sdl2::event::{Event, EventSender, EventType, WindowEvent};
-use sdl2::keyboard::Keycode;
+use sdl2::event::{Event, EventSender, EventType};
 use sdl2::{EventPump, Sdl, VideoSubsystem, hint};
 
-use self::window::{Drawing, Window};
+use self::events::Seat;
+use self::title::window_name;
+use self::window::{Drawing, Request, Window};
 use crate::shared::{Reply, ScanoutWork, Shared, Wake, Work};
-use crate::{ClosePolicy, DisplayError, DisplayEvent, FrameLayout, Options, SdlOptions, Signal};
+use crate::{DisplayError, DisplayEvent, FrameLayout, Options, Signal};
+
+pub use self::options::{
+    ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier,
+};
 
 /// Longest wait for an event; only there because SDL's wait without one cannot report a failure.
 const FOREVER: Duration = Duration::from_millis(i32::MAX as u64);
@@ -49,10 +62,11 @@ pub(crate) struct SdlPresenter {
     name: String,
     options: SdlOptions,
     on_event: EventSink,
+    seat: Seat,
     shared: Arc<Shared>,
     failed_waits: u32,
     /// Last: SDL ends when everything above is gone.
-    _sdl: Sdl,
+    sdl: Sdl,
 }
 
 impl SdlPresenter {
@@ -73,8 +87,6 @@ impl SdlPresenter {
         {
             pump.disable_event(kind);
         }
-        // The pointer over a window is the scanout's.
-        sdl.mouse().show_cursor(false);
         let sender = sdl.event().map_err(no_window_system)?.event_sender();
         log::debug!("SDL {} on {}", sdl2::version::version(), video.current_video_driver());
         Ok(SdlPresenter {
@@ -83,11 +95,12 @@ impl SdlPresenter {
             pump,
             video,
             name: options.name,
+            seat: Seat::new(options.sdl.shortcut_modifier.clone()),
             options: options.sdl,
             on_event,
             shared: Shared::new(Box::new(sender)),
             failed_waits: 0,
-            _sdl: sdl,
+            sdl,
         })
     }
 
@@ -117,14 +130,17 @@ impl SdlPresenter {
             self.update(scanout);
         }
         self.shared.have_read();
+        self.show_pointer();
         let now = Instant::now();
         for (&id, slot) in &mut self.slots {
             let Slot::Open(window) = slot else { continue };
             if window.present() {
-                let rate = self.shared.presented(id, now);
-                window.show_rate(rate, now);
+                window.show_rates(self.shared.presented(id, now), now);
             }
-            window.expire_rate(now);
+            window.expire_rates(now);
+            if let Some((width, height)) = window.take_resize(now) {
+                (self.on_event)(DisplayEvent::Resized { scanout: id, width, height });
+            }
         }
         for (id, reply) in work.screenshots {
             self.screenshot(id, &reply);
@@ -135,11 +151,16 @@ impl SdlPresenter {
     fn update(&mut self, work: ScanoutWork) {
         if let (Some(frame), false) = (&work.frame, work.damage.is_empty())
             && let Some(window) = self.window(work.id, frame.layout())
-            && let Err(error) = window.latch(frame, &work.damage)
         {
-            log::error!("scanout {}: {error}", work.id);
+            match window.latch(frame, &work.damage) {
+                Ok(bytes) => self.shared.copied(work.id, bytes),
+                Err(error) => log::error!("scanout {}: {error}", work.id),
+            }
         }
         drop(work.done);
+        if work.signal == Signal::Unplugged {
+            return self.remove_window(work.id);
+        }
         if let Some(Slot::Open(window)) = self.slots.get_mut(&work.id) {
             window.set_cursor(work.cursor);
             window.set_signal(work.signal);
@@ -154,10 +175,13 @@ impl SdlPresenter {
             None => false,
         };
         if !is_known {
-            let name = window_name(&self.name, id);
-            let size = (layout.width, layout.height);
-            let opened = self.drawing.open(&self.video, name, size, self.options.fullscreen);
-            let slot = opened.map_or_else(
+            let request = Request {
+                scanout: id,
+                name: window_name(&self.name, id),
+                frame: (layout.width, layout.height),
+                options: &self.options,
+            };
+            let slot = self.drawing.open(&self.video, request).map_or_else(
                 |error| {
                     log::error!("scanout {id}: {error}");
                     Slot::Failed(*layout)
@@ -188,7 +212,7 @@ impl SdlPresenter {
             Slot::Failed(_) => None,
         });
         let needs_present = windows.clone().any(|window| window.needs_present());
-        let deadline = windows.clone().filter_map(|window| window.rate_expiry()).min();
+        let deadline = windows.clone().filter_map(|window| window.deadline()).min();
         let has_windows = windows.count() > 0;
         if !needs_present {
             let timeout = deadline.map_or(FOREVER, |deadline| {
@@ -228,75 +252,6 @@ impl SdlPresenter {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
-    }
-
-    fn handle(&mut self, event: &Event) {
-        match *event {
-            Event::Window { window_id, ref win_event, .. } => {
-                self.handle_window(window_id, win_event);
-            }
-            Event::KeyDown { window_id, keycode: Some(Keycode::F11), repeat: false, .. } => {
-                if let Some((_, window)) = self.find(window_id) {
-                    window.toggle_fullscreen();
-                }
-            }
-            // From the session, or the display server going away.
-            Event::Quit { .. } => {
-                let ids: Vec<u32> = self.slots.keys().copied().collect();
-                for id in ids {
-                    self.close_requested(id);
-                }
-            }
-            Event::RenderTargetsReset { .. } | Event::RenderDeviceReset { .. } => {
-                self.shared.redraw_all();
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_window(&mut self, window_id: u32, event: &WindowEvent) {
-        let Some((scanout, window)) = self.find(window_id) else { return };
-        match *event {
-            WindowEvent::Close => self.close_requested(scanout),
-            WindowEvent::Exposed | WindowEvent::SizeChanged(..) | WindowEvent::Shown => {
-                window.redraw();
-            }
-            WindowEvent::Resized(width, height) => {
-                window.redraw();
-                if let (Ok(width), Ok(height)) = (width.try_into(), height.try_into()) {
-                    (self.on_event)(DisplayEvent::Resized { scanout, width, height });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn close_requested(&mut self, scanout: u32) {
-        let Some(Slot::Open(window)) = self.slots.get_mut(&scanout) else { return };
-        if window.is_closed() {
-            return;
-        }
-        match self.options.on_close {
-            ClosePolicy::Quit => window.close(),
-            ClosePolicy::Report => {}
-        }
-        (self.on_event)(DisplayEvent::CloseRequested { scanout });
-    }
-
-    /// True if there were windows and the user has closed all of them.
-    fn is_closed_by_user(&self) -> bool {
-        let mut windows = self.slots.values().filter_map(|slot| match slot {
-            Slot::Open(window) => Some(window.is_closed()),
-            Slot::Failed(_) => None,
-        });
-        windows.next().is_some_and(|first| first && windows.all(|closed| closed))
-    }
-
-    fn find(&mut self, window_id: u32) -> Option<(u32, &mut Window)> {
-        self.slots.iter_mut().find_map(|(&id, slot)| match slot {
-            Slot::Open(window) if window.id() == window_id => Some((id, &mut **window)),
-            Slot::Open(_) | Slot::Failed(_) => None,
-        })
     }
 }
 
@@ -339,45 +294,18 @@ fn set_hints(options: &SdlOptions) {
         ("SDL_VIDEO_MINIMIZE_ON_FOCUS_LOSS", "0"),
         ("SDL_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR", "0"),
         ("SDL_QUIT_ON_LAST_WINDOW_CLOSE", "0"),
+        // A finger is a finger, a mouse a mouse, and its motion what it says.
+        ("SDL_TOUCH_MOUSE_EVENTS", "0"),
+        ("SDL_MOUSE_TOUCH_EVENTS", "0"),
+        ("SDL_MOUSE_RELATIVE_SCALING", "0"),
+        // The click that gives a window the focus is for the scanout, too.
+        ("SDL_MOUSE_FOCUS_CLICKTHROUGH", "1"),
+        ("SDL_ALLOW_ALT_TAB_WHILE_GRABBED", "0"),
         ("SDL_APP_NAME", NAME),
     ] {
         hint::set(hint, value);
     }
     if let Some(driver) = &options.video_driver {
         hint::set_with_priority("SDL_VIDEODRIVER", driver, &hint::Hint::Override);
-    }
-}
-
-fn window_name(name: &str, scanout: u32) -> String {
-    // Titles end at a NUL, and control characters have no place in them.
-    let name: String = name.chars().filter(|char| !char.is_control()).collect();
-    if scanout == 0 { name } else { format!("{name}:{scanout}") }
-}
-
-/// The part of a window's title after the name. ASCII: with any other character SDL can set titles
-/// on X11 only if the program has set a UTF-8 locale.
-fn title_state(signal: Signal, size: (u32, u32), rate: Option<f64>) -> String {
-    let (width, height) = size;
-    match (signal, rate) {
-        (Signal::Off, _) => "no signal".into(),
-        (Signal::Lost, _) => format!("{width}x{height} - last frame"),
-        (Signal::Live, Some(rate)) => format!("{width}x{height} - {rate:.0} fps"),
-        (Signal::Live, None) => format!("{width}x{height}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn titles_say_name_mode_and_rate() {
-        let size = (1280, 720);
-        assert_eq!(title_state(Signal::Live, size, Some(59.7)), "1280x720 - 60 fps");
-        assert_eq!(title_state(Signal::Live, size, None), "1280x720");
-        assert_eq!(title_state(Signal::Off, size, None), "no signal");
-        assert_eq!(title_state(Signal::Lost, size, None), "1280x720 - last frame");
-        assert_eq!(window_name("clu\0ster\n", 0), "cluster");
-        assert_eq!(window_name("cluster", 3), "cluster:3");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cursor::Cursor;
 use crate::geometry::Damage;
-use crate::statistics::{Counters, Source};
+use crate::statistics::{Counters, Rates, Source};
 use crate::sync::lock;
 use crate::{CursorImage, DisplayError, Frame, MAX_SCANOUTS, Picture, Rect, Signal, Statistics};
 
@@ -81,6 +81,10 @@ struct Scanout {
     cursor: Cursor,
     /// The live source is to end so when its damage has been read.
     ending: Option<Signal>,
+    /// To be shown instead of the last picture of a source that has ended.
+    stand_in: Option<Frame>,
+    /// It has no monitor: nothing shows it once its source has ended.
+    unplugged: bool,
     /// The presenter reads a frame.
     reading: bool,
     /// The presenter reads the source whenever it likes.
@@ -104,6 +108,7 @@ impl Scanout {
             (None, _) => return self.end_when_read(Signal::Off),
         }
         self.ending = None;
+        self.stand_in = None;
         self.damage.clear();
         self.changed = true;
     }
@@ -120,6 +125,7 @@ impl Scanout {
     }
 
     fn end(&mut self, signal: Signal) {
+        let signal = if self.unplugged { Signal::Unplugged } else { signal };
         self.ending = None;
         self.held = false;
         if let Some(source) = &self.source {
@@ -138,7 +144,7 @@ impl Scanout {
     fn take_work(&mut self, id: u32) -> Option<ScanoutWork> {
         let frame = match self.source.as_ref()? {
             Source::Live(frame) => Some(frame.clone()),
-            Source::Ended { .. } => None,
+            Source::Ended { .. } => self.stand_in.take(),
         };
         // There is none unless something has changed.
         let damage = self.damage.take();
@@ -207,6 +213,34 @@ impl Shared {
         self.wake(state);
         if off {
             self.wait_until_read(|other| other == id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stand_in(&self, id: u32, frame: Frame) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let closed = state.closed;
+        let scanout = state.scanout(id)?;
+        if closed {
+            return Err(DisplayError::Closed);
+        }
+        if let (Some(Source::Ended { .. }), false) = (&scanout.source, scanout.unplugged) {
+            scanout.damage.add(frame.layout().bounds());
+            scanout.stand_in = Some(frame);
+            scanout.cursor.visible = false;
+            scanout.changed = true;
+            self.wake(state);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_plugged(&self, id: u32, plugged: bool) -> Result<(), DisplayError> {
+        let mut state = lock(&self.state);
+        let scanout = state.scanout(id)?;
+        scanout.unplugged = !plugged;
+        if let (Some(Source::Ended { .. }), false) = (&scanout.source, plugged) {
+            scanout.end(Signal::Unplugged);
+            self.wake(state);
         }
         Ok(())
     }
@@ -286,9 +320,10 @@ impl Shared {
         if damage.is_empty() {
             return Err((None, done));
         }
-        scanout.counters.updates += 1;
         let is_new = std::mem::take(&mut scanout.is_new);
-        scanout.damage.add(if is_new { bounds } else { damage });
+        let damage = if is_new { bounds } else { damage };
+        scanout.counters.updated(damage, Instant::now());
+        scanout.damage.add(damage);
         scanout.changed = true;
         if scanout.done.len() == MAX_PENDING {
             // The presenter hangs; memory stays bounded at the price of a torn picture.
@@ -406,13 +441,6 @@ impl Shared {
         }
     }
 
-    /// Counts bytes that the processor has copied to show a scanout.
-    pub(super) fn copied(&self, id: u32, bytes: u64) {
-        if let Ok(scanout) = lock(&self.state).scanout(id) {
-            scanout.counters.copied_bytes += bytes;
-        }
-    }
-
     /// Blocks until `wake`, at most for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         let state = lock(&self.state);
@@ -420,13 +448,23 @@ impl Shared {
         drop(result.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Counts a present and returns the rate of presents.
-    pub(super) fn presented(&self, id: u32, now: Instant) -> f64 {
+    /// Counts a present and returns the rates.
+    pub(super) fn presented(&self, id: u32, now: Instant) -> Rates {
         let mut state = lock(&self.state);
-        state.scanout(id).map_or(0.0, |scanout| {
-            scanout.counters.presented(now);
-            scanout.counters.frames_per_second(now)
-        })
+        state.scanout(id).map_or_else(
+            |_| Rates::default(),
+            |scanout| {
+                scanout.counters.presented(now);
+                scanout.counters.rates(now)
+            },
+        )
+    }
+
+    /// Counts bytes that were copied out of a scanout's frames.
+    pub(super) fn copied(&self, id: u32, bytes: u64) {
+        if let Ok(scanout) = lock(&self.state).scanout(id) {
+            scanout.counters.copied(bytes);
+        }
     }
 
     /// Textures have lost their contents: reads all frames again.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::{Frame, FrameLayout, PixelFormat};
+use crate::{Frame, FrameLayout, PixelFormat, Rect};
 
 /// Whether a scanout is being drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Signal {
     Live,
     /// It was switched off; the last picture stays.
     Off,
+    /// It was switched off, and has no monitor any more: nothing shows it.
+    Unplugged,
     /// Its source is gone; the last picture stays.
     Lost,
 }
@@ -31,41 +33,73 @@ pub struct Statistics {
     pub updates: u64,
     /// Times a new picture was shown; several updates may share one. Headless: the updates.
     pub presents: u64,
-    /// Bytes that the processor has copied to show them. Counted where outputs can do without.
-    pub copied_bytes: u64,
     /// Presents at the first vblank after their flush, at the second, and later. Counted where outputs
     /// have vblanks and frames need no copy.
     pub vblanks: [u64; 3],
     /// Presents a second, over the last two seconds.
     pub frames_per_second: f64,
+    /// Updates a second, over the last two seconds.
+    pub updates_per_second: f64,
+    /// Bytes of the pixels that the updates said have changed.
+    pub damaged_bytes: u64,
+    /// Bytes that the presenter has copied out of frames' memory to show them.
+    pub copied_bytes: u64,
     /// Time since the last present.
     pub last_present_age: Option<Duration>,
 }
 
-/// Counts one scanout's updates and presents.
+/// How often something happens, a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) presents: f64,
+    pub(crate) updates: f64,
+}
+
+/// Times of something that happens again and again.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) updates: u64,
-    pub(crate) copied_bytes: u64,
-    vblanks: [u64; 3],
-    presents: u64,
-    /// Times of the last presents, oldest first.
+struct Rate {
+    /// Oldest first.
     recent: VecDeque<Instant>,
 }
 
-impl Counters {
+impl Rate {
     /// Enough for the window below at 120 frames a second; faster sources get a shorter window.
     const RECENT: usize = 256;
     const WINDOW: Duration = Duration::from_secs(2);
 
-    pub(crate) fn presented(&mut self, now: Instant) {
-        self.presents += 1;
+    fn add(&mut self, now: Instant) {
         if self.recent.len() == Self::RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
     }
 
+    /// 0 if fewer than two times fall into the window.
+    fn per_second(&self, now: Instant) -> f64 {
+        let mut times =
+            self.recent.iter().filter(|&&time| now.saturating_duration_since(time) <= Self::WINDOW);
+        let (Some(first), Some(last)) = (times.next(), times.next_back()) else {
+            return 0.0;
+        };
+        let intervals = times.count() + 1;
+        let span = last.saturating_duration_since(*first).as_secs_f64();
+        if span > 0.0 { intervals as f64 / span } else { 0.0 }
+    }
+}
+
+/// Counts one scanout's updates and presents.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    updates: u64,
+    presents: u64,
+    damaged_bytes: u64,
+    copied_bytes: u64,
+    update_rate: Rate,
+    present_rate: Rate,
+    vblanks: [u64; 3],
+}
+
+impl Counters {
     /// A picture was shown at this vblank after its flush, the first being 1.
     pub(crate) fn presented_at(&mut self, vblanks: u32) {
         let [first, second, later] = &mut self.vblanks;
@@ -76,16 +110,27 @@ impl Counters {
         }
     }
 
-    /// 0 if fewer than two presents fall into the window.
-    pub(crate) fn frames_per_second(&self, now: Instant) -> f64 {
-        let mut times =
-            self.recent.iter().filter(|&&time| now.saturating_duration_since(time) <= Self::WINDOW);
-        let (Some(first), Some(last)) = (times.next(), times.next_back()) else {
-            return 0.0;
-        };
-        let intervals = times.count() + 1;
-        let span = last.saturating_duration_since(*first).as_secs_f64();
-        if span > 0.0 { intervals as f64 / span } else { 0.0 }
+    /// A flush was accepted, of these pixels of the frame.
+    pub(crate) fn updated(&mut self, damage: Rect, now: Instant) {
+        self.updates += 1;
+        self.damaged_bytes += damage.bytes();
+        self.update_rate.add(now);
+    }
+
+    pub(crate) fn presented(&mut self, now: Instant) {
+        self.presents += 1;
+        self.present_rate.add(now);
+    }
+
+    /// So much was copied to show it.
+    pub(crate) fn copied(&mut self, bytes: u64) {
+        self.copied_bytes += bytes;
+    }
+
+    pub(crate) fn rates(&self, now: Instant) -> Rates {
+        let (presents, updates) =
+            (self.present_rate.per_second(now), self.update_rate.per_second(now));
+        Rates { presents, updates }
     }
 
     pub(crate) fn statistics(&self, signal: Signal, layout: &FrameLayout) -> Statistics {
@@ -97,10 +142,16 @@ impl Counters {
             format: layout.format,
             updates: self.updates,
             presents: self.presents,
+            frames_per_second: self.present_rate.per_second(now),
+            updates_per_second: self.update_rate.per_second(now),
+            damaged_bytes: self.damaged_bytes,
             copied_bytes: self.copied_bytes,
             vblanks: self.vblanks,
-            frames_per_second: self.frames_per_second(now),
-            last_present_age: self.recent.back().map(|&time| now.saturating_duration_since(time)),
+            last_present_age: self
+                .present_rate
+                .recent
+                .back()
+                .map(|&time| now.saturating_duration_since(time)),
         }
     }
 }
@@ -138,15 +189,16 @@ mod tests {
     fn rate_counts_intervals_in_the_window() {
         let mut counters = Counters::default();
         let start = Instant::now();
-        assert_eq!(counters.frames_per_second(start), 0.0);
+        assert_eq!(counters.rates(start).presents, 0.0);
         counters.presented(start);
-        assert_eq!(counters.frames_per_second(start), 0.0);
+        assert_eq!(counters.rates(start).presents, 0.0);
         for i in 1..=60 {
             counters.presented(start + Duration::from_millis(i * 20));
         }
         let end = start + Duration::from_millis(1200);
-        assert!((counters.frames_per_second(end) - 50.0).abs() < 0.01);
-        assert_eq!(counters.frames_per_second(end + Duration::from_secs(3)), 0.0);
+        assert!((counters.rates(end).presents - 50.0).abs() < 0.01);
+        assert_eq!(counters.rates(end).updates, 0.0);
+        assert_eq!(counters.rates(end + Duration::from_secs(3)).presents, 0.0);
     }
 
     #[test]
@@ -156,9 +208,21 @@ mod tests {
         for i in 0..10_000 {
             counters.presented(start + Duration::from_micros(i * 100));
         }
-        let rate = counters.frames_per_second(start + Duration::from_secs(1));
+        let rate = counters.rates(start + Duration::from_secs(1)).presents;
         assert!((rate - 10_000.0).abs() < 1.0, "{rate}");
-        assert_eq!(counters.recent.len(), Counters::RECENT);
+        assert_eq!(counters.present_rate.recent.len(), Rate::RECENT);
         assert_eq!(counters.presents, 10_000);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_damage() {
+        let mut counters = Counters::default();
+        counters.updated(Rect::new(5, 5, 10, 3), Instant::now());
+        counters.updated(Rect::new(0, 0, 1, 1), Instant::now());
+        counters.copied(124);
+        let layout = FrameLayout::packed(16, 16, PixelFormat::Xrgb8888);
+        let statistics = counters.statistics(Signal::Live, &layout);
+        assert_eq!((statistics.damaged_bytes, statistics.copied_bytes), (124, 124));
+        assert_eq!(statistics.updates, 2);
     }
 }

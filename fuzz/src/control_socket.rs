@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use arbitrary::Arbitrary;
 use virtio_loopback_gpu::control::fuzzing::{self, Device, Effect};
 use virtio_loopback_gpu::control::{
-    Answer, KeepStatus, LimitStatus, Request, SandboxStatus, ScanoutStatus, Status,
+    Answer, KeepStatus, LimitStatus, MonitorStatus, Request, SandboxStatus, ScanoutRequest,
+    ScanoutStatus, Status,
 };
 use virtio_loopback_gpu::one_line;
 
@@ -27,6 +28,8 @@ enum Asked {
     Screenshot,
     Quit,
     Detach,
+    Frame,
+    Scanout,
 }
 
 /// Bytes, with those likelier that are JSON.
@@ -105,6 +108,7 @@ struct AnyStatus {
     pid: Option<u32>,
     scanouts: Vec<(u32, u32, u16, Option<u64>)>,
     figures: Vec<(String, u64)>,
+    monitors: Vec<Option<String>>,
 }
 
 fn limit_of(limit: u64) -> LimitStatus {
@@ -122,7 +126,10 @@ impl AnyStatus {
             format: "XR24".into(),
             updates: width.into(),
             presents: scanout.into(),
+            damaged_bytes: u64::from(frames) * 4,
+            copied_bytes: u64::from(frames),
             frames_per_second: f64::from(frames) / 4.0,
+            updates_per_second: f64::from(frames) / 2.0,
             last_present_ms: last,
         };
         let sandbox = |(uid, flag, landlock_abi)| SandboxStatus {
@@ -155,6 +162,10 @@ impl AnyStatus {
             driver_features,
             driver_feature_names: self.list.clone(),
             nodes: self.list,
+            monitors: (0..)
+                .zip(&self.monitors)
+                .map(|(scanout, monitor)| MonitorStatus { scanout, monitor: monitor.clone() })
+                .collect(),
             scanouts: self.scanouts.into_iter().map(scanout).collect(),
             transport: self.figures.into_iter().collect(),
         }
@@ -181,6 +192,13 @@ impl Text {
                 Asked::Screenshot => Request::Screenshot { scanout: scanout.into() },
                 Asked::Quit => Request::Quit,
                 Asked::Detach => Request::Detach,
+                Asked::Frame => Request::Frame { scanout: scanout.into() },
+                Asked::Scanout => Request::Scanout(match scanout % 4 {
+                    0 => ScanoutRequest::Add { monitor: "800x600@0,600".into() },
+                    1 => ScanoutRequest::Set { scanout: 2, monitor: "640x480,name=x".into() },
+                    2 => ScanoutRequest::Move { scanout: scanout.into(), x: 1, y: 2 },
+                    _ => ScanoutRequest::Remove { scanout: u32::from(scanout) / 4 },
+                }),
             }),
             Self::Done => line(&Answer::Done),
             Self::Png(length) => line(&Answer::Png { length: length.into() }),
@@ -257,9 +275,16 @@ fn from_client(bytes: &[u8], status: &Status) {
             assert_eq!((rest.len() as u64, &rest[..4]), (length, &b"\x89PNG"[..]));
             return;
         }
-        (Some(Request::Screenshot { scanout: 1.. }) | None, Ok(Answer::Error { message })) => {
-            assert!(!message.is_empty());
+        (Some(Request::Frame { scanout: 0 }), Ok(Answer::Frame { width: 5, height: 3 })) => {
+            assert_eq!(rest, [0; 5 * 3 * 3]);
+            return;
         }
+        (
+            Some(Request::Screenshot { scanout: 1.. } | Request::Frame { scanout: 1.. }) | None,
+            Ok(Answer::Error { message }),
+        ) => assert!(!message.is_empty()),
+        (Some(Request::Scanout(_)), Ok(Answer::Changed { scanout })) => assert!(scanout < 3),
+        (Some(Request::Scanout(_)), Ok(Answer::Error { message })) => assert!(!message.is_empty()),
         (request, answer) => panic!("{answer:?} to {request:?}"),
     }
     assert!(rest.is_empty());
@@ -286,6 +311,26 @@ fn from_device(asked: Asked, bytes: &[u8]) {
             let whole = |length: u64| rest.len() as u64 >= length;
             let expected = matches!(answer, Some(Answer::Png { length }) if whole(length));
             (png.map(|_| ()), expected)
+        }
+        Asked::Frame => {
+            let frame = fuzzing::frame(client, 0).inspect(|frame| {
+                let (width, height) = (frame.width, frame.height);
+                assert_eq!(answer, Some(Answer::Frame { width, height }));
+                assert_eq!(frame.rgb, rest[..frame.rgb.len()]);
+            });
+            let whole = |width: u32, height: u32| {
+                rest.len() as u64 >= u64::from(width) * u64::from(height) * 3
+            };
+            let expected =
+                matches!(answer, Some(Answer::Frame { width, height }) if whole(width, height));
+            (frame.map(|_| ()), expected)
+        }
+        Asked::Scanout => {
+            let request = ScanoutRequest::Remove { scanout: 0 };
+            let changed = fuzzing::change_scanout(client, request).inspect(|&scanout| {
+                assert_eq!(answer, Some(Answer::Changed { scanout }));
+            });
+            (changed.map(|_| ()), matches!(answer, Some(Answer::Changed { .. })))
         }
         Asked::Quit | Asked::Detach => {
             (fuzzing::quit(client), matches!(answer, Some(Answer::Done)) && rest.is_empty())

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod fds;
 pub mod front_end;
 pub mod gpu_socket;
+pub mod input;
 pub mod options;
 pub mod rings;
 pub mod state;
@@ -22,7 +23,7 @@ use arbitrary::{Arbitrary, Unstructured};
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("control", control::run),
     ("rings", rings::run),
     ("front_end", front_end::run),
@@ -31,6 +32,7 @@ pub const TARGETS: [Target; 8] = [
     ("state", state::run),
     ("control_socket", control_socket::run),
     ("options", options::run),
+    ("input", input::run),
 ];
 
 /// Whether what is played is printed.

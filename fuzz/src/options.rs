@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use virtio_loopback_gpu::adapter::fuzzing::{BLOCK_LENGTH, Monitor, edid};
-use virtio_loopback_gpu::adapter::{MAX_PIXELS, Mode, Modes};
+use virtio_loopback_gpu::adapter::{MAX_PIXELS, Mode, MonitorSpec, Monitors};
 use virtio_loopback_gpu::control::is_valid_name;
 use virtio_loopback_gpu::sandbox::User;
 
@@ -12,6 +12,7 @@ use crate::words::Word;
 #[derive(Arbitrary, Debug)]
 enum Input {
     Mode(Text),
+    MonitorSpec(Text),
     User(Text),
     Name(Text),
     Modes(Vec<(u16, u16, u8)>),
@@ -31,7 +32,8 @@ enum Piece {
     Letter(char),
 }
 
-const KNOWN: [&str; 10] = ["x", "@", ":", "-", ".", "_", "+", "0x", "root", "nobody"];
+const KNOWN: [&str; 14] =
+    ["x", "@", ":", "-", ".", "_", "+", "0x", "root", "nobody", ",", "refresh=", "dpi=", "name="];
 
 impl Text {
     fn text(self) -> String {
@@ -54,7 +56,17 @@ fn check_mode(text: &str) {
             assert!((32..=8192).contains(&width) && (32..=8192).contains(&height));
             assert!((1..=240).contains(&refresh));
             assert_eq!(mode.to_string().parse(), Ok(mode));
-            check_modes(vec![mode]);
+            check_monitors(vec![mode.into()]);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+fn check_monitor_spec(text: &str) {
+    match text.parse::<MonitorSpec>() {
+        Ok(spec) => {
+            assert_eq!(spec.to_string().parse(), Ok(spec.clone()));
+            check_monitors(vec![spec]);
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
@@ -85,23 +97,24 @@ fn check_name(text: &str) {
     }
 }
 
-fn check_modes(modes: Vec<Mode>) {
-    let all = Modes::new(modes.clone());
-    let modes = if modes.is_empty() { vec![Mode::default()] } else { modes };
-    let count = modes.len().min(16);
+fn check_monitors(specs: Vec<MonitorSpec>) {
+    let all = Monitors::new(specs.clone(), 0);
+    let count = specs.len().clamp(1, 16);
     assert_eq!(all.count() as usize, count);
-    assert!(all.pixels() <= 16 * 8192 * 8192 && MAX_PIXELS > 0);
+    assert!(MAX_PIXELS > 0);
     let info = all.display_info();
-    let mut x = 0;
+    let mut next = (0, 0);
     for (index, one) in info.pmodes.iter().enumerate() {
         let reply = all.edid(index as u32);
-        let Some(mode) = modes.get(index).filter(|_| index < count) else {
+        let Some(MonitorSpec { mode, position, .. }) = specs.get(index).filter(|_| index < count)
+        else {
             assert_eq!((one.enabled.get(), reply.size.get()), (0, 0));
             continue;
         };
+        let (x, y) = position.unwrap_or(next);
         let rect = (one.r.x.get(), one.r.y.get(), one.r.width.get(), one.r.height.get());
-        assert_eq!(rect, (x, 0, mode.width, mode.height));
-        x += mode.width;
+        assert_eq!(rect, (x, y, mode.width, mode.height));
+        next = (x + mode.width, y);
         let (bytes, rest) = reply.edid.split_at(reply.size.get() as usize);
         assert!(rest.iter().all(|&byte| byte == 0));
         check_edid(bytes, mode.width, mode.height, mode.refresh);
@@ -180,19 +193,21 @@ fn check_edid(bytes: &[u8], width: u32, height: u32, refresh: u32) {
 fn check(input: Input) {
     match input {
         Input::Mode(text) => check_mode(&text.text()),
+        Input::MonitorSpec(text) => check_monitor_spec(&text.text()),
         Input::User(text) => check_user(&text.text()),
         Input::Name(text) => check_name(&text.text()),
         Input::Modes(modes) => {
             let mode = |(width, height, refresh)| {
-                format!("{}x{}@{refresh}", width % 8193, height % 8193).parse().ok()
+                let text = format!("{}x{}@{refresh}", width % 8193, height % 8193);
+                text.parse::<MonitorSpec>().ok()
             };
-            check_modes(modes.into_iter().filter_map(mode).collect());
+            check_monitors(modes.into_iter().filter_map(mode).collect());
         }
         Input::Monitor { size: [width, height], refresh, dpi, serial } => {
             let (width, height) = (u32::from(width) + 1, u32::from(height) + 1);
             let (dpi, serial) = (dpi.value(), serial.value());
             let refresh = u32::from(refresh.clamp(1, 240));
-            let bytes = edid(&Monitor { width, height, refresh, dpi, serial });
+            let bytes = edid(&Monitor { width, height, refresh, dpi, serial, name: "fuzz" });
             // What no timing can say is not said: see `edid`.
             let expressible = u64::from(width + 160) * u64::from(height + 31) * u64::from(refresh);
             if expressible / 10_000 < 1 << 24 {

@@ -109,4 +109,4 @@ macro_rules! targets {
     };
 }
 
-targets! { control rings front_end back_end gpu_socket state control_socket options }
+targets! { control rings front_end back_end gpu_socket state control_socket options input }

@@ -424,6 +424,24 @@ void vlb_bounce_refill(struct vlb_bounce *b)
 }
 
 /**
+ * vlb_bounce_forget - take all mappings down, without a look at them
+ * @b: the region, too small to be shrunk: see vlb_bounce_is_high()
+ *
+ * For a driver that has gone and that never unmaps: what its buffers were in is
+ * not its memory any more.
+ */
+void vlb_bounce_forget(struct vlb_bounce *b)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&b->lock, flags);
+	bitmap_clear(b->map, 0, b->cap);
+	b->used = 0;
+	b->hint = 0;
+	spin_unlock_irqrestore(&b->lock, flags);
+}
+
+/**
  * vlb_bounce_trim - give back the pages of free slots
  * @b: the region; the caller makes sure that nobody but us uses the pages
  *

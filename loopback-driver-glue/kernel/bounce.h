@@ -108,6 +108,7 @@ int vlb_bounce_write(struct vlb_bounce *b, u64 offset, const void *from,
 struct page *vlb_bounce_page(struct vlb_bounce *b, u64 offset);
 bool vlb_bounce_is_low(struct vlb_bounce *b);
 void vlb_bounce_refill(struct vlb_bounce *b);
+void vlb_bounce_forget(struct vlb_bounce *b);
 void vlb_bounce_trim(struct vlb_bounce *b);
 bool vlb_bounce_is_high(struct vlb_bounce *b);
 u32 vlb_bounce_shrink_begin(struct vlb_bounce *b, u32 *first);

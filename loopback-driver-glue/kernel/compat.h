@@ -13,6 +13,11 @@
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/unaligned.h>
+#else
+#include <asm/unaligned.h>
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "virtio_loopback needs Linux 6.1 or later"

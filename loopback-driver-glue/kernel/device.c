@@ -110,6 +110,7 @@ static void device_free(struct vlb_device *dev)
 	vlb_bounce_destroy(&dev->bounce);
 	vlb_account_put(dev->exports);
 	release_index(dev);
+	kfree(dev->config.bytes);
 	kfree(dev);
 	module_put(THIS_MODULE);
 }
@@ -356,8 +357,7 @@ static void init_fields(struct vlb_device *dev)
 }
 
 static void init_shape(struct vlb_device *dev,
-		       const struct virtio_loopback_create *create,
-		       const u8 *config)
+		       const struct virtio_loopback_create *create)
 {
 	dev->vdev.id.device = create->device_id;
 	dev->vdev.id.vendor = create->vendor_id;
@@ -365,8 +365,7 @@ static void init_shape(struct vlb_device *dev,
 	dev->window_size = create->window_size ?: VLB_WINDOW_DEFAULT;
 	dev->reset_timeout_ms = create->reset_timeout_ms ?: 1000;
 	dev->keep_ms = create->keep_ms;
-	memcpy(dev->config, config, create->config_len);
-	dev->config_len = create->config_len;
+	dev->config.len = create->config_len;
 	strscpy(dev->name, create->name, sizeof(dev->name));
 }
 
@@ -381,6 +380,9 @@ static int init_memory(struct vlb_device *dev,
 	cap = min(cap, dev->window_size / 4);
 	if (create->bounce_max)
 		cap = min_t(u64, cap, create->bounce_max);
+	if (dev->type->bounce_pages)
+		cap = min_t(u64, cap,
+			    (u64)dev->type->bounce_pages << PAGE_SHIFT);
 	dev->exports = vlb_account_create((create->export_max ?:
 					   VLB_EXPORT_DEFAULT) >> PAGE_SHIFT);
 	if (!dev->exports)
@@ -405,24 +407,30 @@ static int init_memory(struct vlb_device *dev,
 /**
  * vlb_device_create - make a device that nobody sees yet
  * @create: checked
- * @config: initial configuration, @create->config_len bytes
+ * @type: of @create->device_id
+ * @config: initial configuration, @create->config_len bytes that kfree() frees;
+ *	it belongs to this call, also if that fails
  *
  * Return: the device with one reference, to be started or removed; -EEXIST if
  * the name is taken, -ENOSPC if there are too many devices, -ENOMEM
  */
 struct vlb_device *vlb_device_create(const struct virtio_loopback_create *create,
-				     const u8 *config)
+				     const struct vlb_type_ops *type,
+				     u8 *config)
 {
 	struct vlb_device *dev;
 	int err;
 
 	dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
-	if (!dev)
+	if (!dev) {
+		kfree(config);
 		return ERR_PTR(-ENOMEM);
+	}
 	__module_get(THIS_MODULE);
 	init_fields(dev);
-	dev->type = &vlb_gpu_ops;
-	init_shape(dev, create, config);
+	dev->type = type;
+	dev->config.bytes = config;
+	init_shape(dev, create);
 	err = ida_alloc_max(&vlb_ida, VLB_MAX_DEVICES - 1, GFP_KERNEL);
 	if (err < 0)
 		goto fail;
@@ -562,7 +570,8 @@ void vlb_device_remove(struct vlb_device *dev)
 	wake_up_all(&dev->ack_wait);
 	wake_up_all(&dev->events.wait);
 	vlb_device_quiesce(dev);
-	vlb_device_stall(dev);
+	if (dev->type->card)
+		vlb_device_stall(dev);
 	mutex_unlock(&dev->lock);
 	queue_lifecycle(dev);
 }

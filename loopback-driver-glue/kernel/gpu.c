@@ -68,7 +68,7 @@ static bool gpu_valid_config(const u8 *config, u32 config_len)
 }
 
 /* Writing events_clear clears bits of events_read, nothing else is writable. */
-static void gpu_driver_wrote(u8 *config, u32 config_len, u32 offset,
+static bool gpu_driver_wrote(struct vlb_config *config, u32 offset,
 			     const void *buf, u32 len)
 {
 	const u8 *bits = buf;
@@ -76,7 +76,8 @@ static void gpu_driver_wrote(u8 *config, u32 config_len, u32 offset,
 
 	for (i = 0; i < len; i++)
 		if (offset + i >= first && offset + i < first + sizeof(__le32))
-			config[offset + i - first] &= ~bits[i];
+			config->bytes[offset + i - first] &= ~bits[i];
+	return true;
 }
 
 static const struct virtio_gpu_ctrl_hdr *
@@ -213,6 +214,8 @@ static u32 gpu_filter(const struct vlb_tag *tag, void *resp, u32 len)
 
 const struct vlb_type_ops vlb_gpu_ops = {
 	.device_id = VIRTIO_ID_GPU,
+	.max_config = VIRTIO_LOOPBACK_MAX_CONFIG,
+	.card = true,
 	.valid_create = gpu_valid_create,
 	.valid_config = gpu_valid_config,
 	.driver_wrote = gpu_driver_wrote,

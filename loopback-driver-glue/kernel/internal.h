@@ -6,8 +6,8 @@
  * unplug.c (its end for the driver), transport.c (what the virtio core calls),
  * queue.c (shadow queues, eventfds), session.c (what the device side calls),
  * window.c (the memory file), dma.c (what the driver maps), dmabuf.c
- * (EXPORT_DMABUF), gpu.c (what is special about a GPU), and the plain parts
- * shadow.c, bounce.c and iova.c.
+ * (EXPORT_DMABUF), gpu.c and input.c (what is special about a device type), and
+ * the plain parts shadow.c, bounce.c and iova.c.
  *
  * Lock order, outermost first. Locks on one line are never held together.
  *
@@ -19,13 +19,16 @@
  *	inode->i_mapping->i_mmap_rwsem	(unmap_mapping_range)
  *
  *	eventfd's wait queue lock	(call callback)
- *	the driver's queue lock		(notify)
+ *	the driver's queue lock		(notify; input: under the event_lock)
  *	struct vlb_queue.lock		interrupts off
  *	struct vlb_bounce.lock, struct vlb_events.lock, struct vlb_device.config_lock
  *
  * A kick eventfd is signalled, and the driver is interrupted, with none of
  * ours held: the first takes that eventfd's wait queue lock, the second runs
- * the driver's callback.
+ * the driver's callback. That of virtio_input takes the input core's event_lock,
+ * under which virtio_input also notifies, and under which others are woken. So
+ * it is never run under an eventfd's wait queue lock, which is what a call is
+ * noticed under, but from call_work: see deferred_call.
  */
 #ifndef VLB_INTERNAL_H
 #define VLB_INTERNAL_H
@@ -47,6 +50,9 @@
 #include "iova.h"
 #include "shadow.h"
 #include "virtio_loopback.h"
+
+/* Feature bits that are not the device type's: virtio 1.3, section 2.2. */
+#define VLB_TRANSPORT_MASK	GENMASK_ULL(49, 24)
 
 /* Layout of the window: rings, bounce slots, scatter lists. */
 #define VLB_RING_BASE	0x100000ULL	/* below: never mapped */
@@ -89,22 +95,59 @@ enum vlb_session_state {
 };
 
 /**
+ * struct vlb_config - what the configuration space is made of
+ * @bytes: as CREATE gave them
+ * @len: how many
+ * @select: a type whose @bytes are a table: what the driver has selected
+ * @subsel: likewise
+ */
+struct vlb_config {
+	u8 *bytes;
+	u32 len;
+	u8 select;
+	u8 subsel;
+};
+
+/**
  * struct vlb_type_ops - what is special about one virtio device id
  * @device_id: virtio device id
+ * @max_config: most bytes of configuration that CREATE takes
+ * @space: bytes of the configuration space, 0 if it is the configuration
+ * @fixed_config: CONFIG_SET is refused
+ * @card: the driver makes a DRM card: see unplug.c
+ * @drops_buffers: the driver does not take its buffers back at its end: what
+ *	they map is forgotten when it deletes its queues
+ * @deferred_call: the driver's callback is not run under an eventfd's lock
+ * @held_queues: bit per queue whose buffers the null device never answers
+ * @bounce_pages: most bounce slots that the driver can use, 0 if that is not
+ *	known
  * @valid_create: whether a device of this shape makes sense
  * @valid_config: whether a driver can be shown this configuration
- * @driver_wrote: the driver wrote @len bytes at @offset of a configuration of
- *	@config_len bytes: do what the device would. Called with config_lock
- * @seen: a new chain; may tag its buffers with vlb_bounce_tag()
+ * @read_config: @space is not 0: what the driver reads at @offset, which with
+ *	@len is inside it. Called with config_lock
+ * @driver_wrote: the driver wrote @len bytes at @offset, which are inside the
+ *	configuration space: do what the device would. Called with config_lock.
+ *	Returns whether the device side is told
+ * @seen: a new chain; may tag its buffers with vlb_bounce_tag(). May be NULL
  * @answer: the null device's answer; returns its bytes
  * @filter: @resp, tagged with @tag, is about to be seen by the driver: cut
  *	what the driver does not check. Returns how many values were wrong
  */
 struct vlb_type_ops {
 	u32 device_id;
+	u32 max_config;
+	u32 space;
+	bool fixed_config;
+	bool card;
+	bool drops_buffers;
+	bool deferred_call;
+	u32 held_queues;
+	u32 bounce_pages;
 	bool (*valid_create)(const struct virtio_loopback_create *create);
 	bool (*valid_config)(const u8 *config, u32 config_len);
-	void (*driver_wrote)(u8 *config, u32 config_len, u32 offset,
+	void (*read_config)(const struct vlb_config *config, u32 offset,
+			    void *buf, u32 len);
+	bool (*driver_wrote)(struct vlb_config *config, u32 offset,
 			     const void *buf, u32 len);
 	void (*seen)(struct vlb_bounce *bounce, const struct vlb_chain *chain);
 	u32 (*answer)(struct vlb_bounce *bounce, const struct vlb_chain *chain);
@@ -139,6 +182,7 @@ struct vlb_call {
  * @kick: eventfd, changed under @dev->lock
  * @call: protected by @dev->lock
  * @kick_work: signals @kick when notify() may not
+ * @call_work: takes what was used when the callback of @call may not
  */
 struct vlb_queue {
 	struct vlb_device *dev;
@@ -153,6 +197,7 @@ struct vlb_queue {
 	struct eventfd_ctx __rcu *kick;
 	struct vlb_call *call;
 	struct work_struct kick_work;
+	struct work_struct call_work;
 };
 
 /**
@@ -241,9 +286,8 @@ struct vlb_stats {
  * @refill_work: gives bounce slots pages, and shows them
  * @shrink_work: takes pages from bounce slots again
  * @free_work: the end
- * @config_lock: protects @config and @config_len
- * @config: configuration space
- * @config_len: bytes
+ * @config_lock: protects @config
+ * @config: see there
  * @generation: changes with @config
  * @num_queues: how many of @queues exist
  * @queues: the queues
@@ -302,8 +346,7 @@ struct vlb_device {
 	struct work_struct free_work;
 
 	spinlock_t config_lock;
-	u8 config[VIRTIO_LOOPBACK_MAX_CONFIG];
-	u32 config_len;
+	struct vlb_config config;
 	atomic_t generation;
 
 	u32 num_queues;
@@ -353,7 +396,8 @@ extern struct workqueue_struct *vlb_drain_wq;
 
 /* device.c */
 struct vlb_device *vlb_device_create(const struct virtio_loopback_create *create,
-				     const u8 *config);
+				     const struct vlb_type_ops *type,
+				     u8 *config);
 int vlb_device_start(struct vlb_device *dev);
 void vlb_device_discard(struct vlb_device *dev);
 void vlb_device_remove(struct vlb_device *dev);
@@ -417,5 +461,8 @@ long vlb_dmabuf_export(struct vlb_device *dev, void __user *arg);
 
 /* gpu.c */
 extern const struct vlb_type_ops vlb_gpu_ops;
+
+/* input.c */
+extern const struct vlb_type_ops vlb_input_ops;
 
 #endif /* VLB_INTERNAL_H */

@@ -33,8 +33,6 @@ struct vlb_control {
 #define VLB_TRANSPORT_FEATURES	(VLB_REQUIRED_FEATURES | \
 				 BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | \
 				 BIT_ULL(VIRTIO_RING_F_EVENT_IDX))
-/* Bits 24 to 49 are not the device type's: virtio 1.3, section 2.2. */
-#define VLB_TRANSPORT_MASK	GENMASK_ULL(49, 24)
 
 static bool valid_features(u64 features)
 {
@@ -78,39 +76,53 @@ static bool valid_name(const char *name)
 	return !memchr_inv(name + len, 0, VIRTIO_LOOPBACK_NAME_LEN - len);
 }
 
-static bool valid_create(const struct virtio_loopback_create *create)
+/* The type of a virtio device id, NULL if it is none of ours. */
+static const struct vlb_type_ops *type_of(u32 device_id)
 {
-	return !create->flags &&
+	if (device_id == vlb_gpu_ops.device_id)
+		return &vlb_gpu_ops;
+	if (device_id == vlb_input_ops.device_id)
+		return &vlb_input_ops;
+	return NULL;
+}
+
+static bool valid_create(const struct virtio_loopback_create *create,
+			 const struct vlb_type_ops *type)
+{
+	return type && !create->flags &&
 	       create->keep_ms <= VIRTIO_LOOPBACK_MAX_KEEP_MS &&
 	       (!create->bounce_max ||
 		create->bounce_max >= VIRTIO_LOOPBACK_MIN_BOUNCE) &&
 	       !memchr_inv(create->reserved, 0, sizeof(create->reserved)) &&
-	       create->device_id == vlb_gpu_ops.device_id &&
-	       create->config_len &&
-	       create->config_len <= VIRTIO_LOOPBACK_MAX_CONFIG &&
+	       create->config_len && create->config_len <= type->max_config &&
 	       create->reset_timeout_ms <= 10000 &&
 	       valid_features(create->features) &&
 	       valid_window(create->window_size) && valid_queues(create) &&
-	       valid_name(create->name) && vlb_gpu_ops.valid_create(create);
+	       valid_name(create->name) && type->valid_create(create);
 }
 
 /* Called with @control->lock. */
 static long create_device(struct vlb_control *control,
+			  const struct vlb_type_ops *type,
 			  struct virtio_loopback_create *create,
 			  struct virtio_loopback_create __user *user)
 {
-	u8 config[VIRTIO_LOOPBACK_MAX_CONFIG];
 	struct vlb_device *dev;
+	u8 *config;
 	int err;
 
 	if (control->dev)
 		return -EBUSY;
-	if (copy_from_user(config, u64_to_user_ptr(create->config),
-			   create->config_len))
-		return -EFAULT;
-	if (!vlb_gpu_ops.valid_config(config, create->config_len))
+	/* a copy first: what is checked is what is shown */
+	config = memdup_user(u64_to_user_ptr(create->config),
+			     create->config_len);
+	if (IS_ERR(config))
+		return PTR_ERR(config);
+	if (!type->valid_config(config, create->config_len)) {
+		kfree(config);
 		return -EINVAL;
-	dev = vlb_device_create(create, config);
+	}
+	dev = vlb_device_create(create, type, config);
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	err = put_user(dev->index, &user->index);
@@ -127,15 +139,17 @@ static long create_device(struct vlb_control *control,
 static long control_create(struct vlb_control *control,
 			   struct virtio_loopback_create __user *user)
 {
+	const struct vlb_type_ops *type;
 	struct virtio_loopback_create create;
 	long ret;
 
 	if (copy_from_user(&create, user, sizeof(create)))
 		return -EFAULT;
-	if (!valid_create(&create))
+	type = type_of(create.device_id);
+	if (!valid_create(&create, type))
 		return -EINVAL;
 	mutex_lock(&control->lock);
-	ret = create_device(control, &create, user);
+	ret = create_device(control, type, &create, user);
 	mutex_unlock(&control->lock);
 	return ret;
 }

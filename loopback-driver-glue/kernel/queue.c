@@ -25,7 +25,8 @@ static void queue_seen(void *arg, const struct vlb_chain *chain)
 {
 	struct vlb_queue *q = arg;
 
-	q->dev->type->seen(&q->dev->bounce, chain);
+	if (q->dev->type->seen)
+		q->dev->type->seen(&q->dev->bounce, chain);
 }
 
 static void queue_refresh(void *arg, u64 addr, u32 len)
@@ -67,6 +68,8 @@ static void kick(struct vlb_queue *q)
 		queue_work(vlb_drain_wq, &q->kick_work);
 }
 
+static void call_work(struct work_struct *work);
+
 /**
  * vlb_queue_init - make a queue's memory
  * @q: the queue, zeroed
@@ -84,6 +87,7 @@ int vlb_queue_init(struct vlb_queue *q, struct vlb_device *dev, u32 index,
 	q->max = max;
 	spin_lock_init(&q->lock);
 	INIT_WORK(&q->kick_work, kick_work);
+	INIT_WORK(&q->call_work, call_work);
 	q->shadow.ops = &queue_shadow_ops;
 	q->shadow.arg = q;
 	q->ring = __vmalloc(PAGE_ALIGN(vlb_shadow_ring_bytes(max)),
@@ -103,6 +107,7 @@ void vlb_queue_destroy(struct vlb_queue *q)
 	if (!q->dev)
 		return;
 	cancel_work_sync(&q->kick_work);
+	cancel_work_sync(&q->call_work);
 	vfree(q->ring);
 	kvfree(q->chains);
 }
@@ -175,6 +180,11 @@ static void collect(struct vlb_queue *q)
 	if (done)
 		vring_interrupt(0, vq);
 	rcu_read_unlock();
+}
+
+static void call_work(struct work_struct *work)
+{
+	collect(container_of(work, struct vlb_queue, call_work));
 }
 
 /**
@@ -252,7 +262,8 @@ bool vlb_queue_notify(struct virtqueue *vq)
 
 /**
  * vlb_queue_drain - the null device answers every buffer there is
- * @q: the queue; nothing happens unless its mode is VLB_NULL
+ * @q: the queue; nothing happens unless its mode is VLB_NULL, nor if it is one
+ *	whose buffers wait for something that may never come
  *
  * Return: how many it answered
  */
@@ -266,7 +277,8 @@ unsigned int vlb_queue_drain(struct vlb_queue *q)
 	rcu_read_lock();
 	spin_lock_irqsave(&q->lock, flags);
 	vq = q->vq;
-	if (vq && q->mode == VLB_NULL) {
+	if (vq && q->mode == VLB_NULL &&
+	    !(q->dev->type->held_queues & BIT(q->index))) {
 		vlb_shadow_forward(s);
 		for (; s->outstanding; done++) {
 			u16 head = s->oldest;
@@ -350,7 +362,10 @@ static int call_wake(wait_queue_entry_t *wait, unsigned int mode, int sync,
 	 */
 	if (key_to_poll(key) & EPOLLIN) {
 		eventfd_ctx_do_read(call->ctx, &count);
-		collect(call->queue);
+		if (call->queue->dev->type->deferred_call)
+			queue_work(vlb_drain_wq, &call->queue->call_work);
+		else
+			collect(call->queue);
 	}
 	return 0;
 }

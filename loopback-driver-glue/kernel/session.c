@@ -216,10 +216,10 @@ static int apply_config(struct vlb_device *dev, u32 offset, u32 length,
 	int err = -EINVAL;
 
 	spin_lock_irq(&dev->config_lock);
-	memcpy(config, dev->config, dev->config_len);
+	memcpy(config, dev->config.bytes, dev->config.len);
 	memcpy(config + offset, data, length);
-	if (dev->type->valid_config(config, dev->config_len)) {
-		memcpy(dev->config, config, dev->config_len);
+	if (dev->type->valid_config(config, dev->config.len)) {
+		memcpy(dev->config.bytes, config, dev->config.len);
 		atomic_inc(&dev->generation);
 		err = 0;
 	}
@@ -235,8 +235,10 @@ static long config_set(struct vlb_device *dev, void __user *user)
 
 	if (copy_from_user(&set, user, sizeof(set)))
 		return -EFAULT;
-	if (!set.length || set.offset > dev->config_len ||
-	    set.length > dev->config_len - set.offset)
+	/* a configuration that can be set fits @data: see max_config */
+	if (dev->type->fixed_config || !set.length ||
+	    set.offset > dev->config.len ||
+	    set.length > dev->config.len - set.offset)
 		return -EINVAL;
 	if (copy_from_user(data, u64_to_user_ptr(set.data), set.length))
 		return -EFAULT;

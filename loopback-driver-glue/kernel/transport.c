@@ -17,17 +17,28 @@
 #define FLUSH_ROUNDS	3
 #define FLUSH_TIMEOUT	(2 * HZ)
 
+/* Bytes of the configuration space. */
+static u32 config_space(const struct vlb_device *dev)
+{
+	return dev->type->space ?: dev->config.len;
+}
+
 static void vlb_get(struct virtio_device *vdev, unsigned int offset, void *buf,
 		    unsigned int len)
 {
 	struct vlb_device *dev = vlb_from_vdev(vdev);
+	u32 space = config_space(dev);
 	unsigned long flags;
 
 	memset(buf, 0, len);
+	if (offset >= space)
+		return;
+	len = min(len, space - offset);
 	spin_lock_irqsave(&dev->config_lock, flags);
-	if (offset < dev->config_len)
-		memcpy(buf, dev->config + offset,
-		       min(len, dev->config_len - offset));
+	if (dev->type->space)
+		dev->type->read_config(&dev->config, offset, buf, len);
+	else
+		memcpy(buf, dev->config.bytes + offset, len);
 	spin_unlock_irqrestore(&dev->config_lock, flags);
 }
 
@@ -35,14 +46,17 @@ static void vlb_set(struct virtio_device *vdev, unsigned int offset,
 		    const void *buf, unsigned int len)
 {
 	struct vlb_device *dev = vlb_from_vdev(vdev);
+	u32 space = config_space(dev), done;
 	unsigned long flags;
-	u32 done;
+	bool told;
 
-	if (offset >= dev->config_len || len > dev->config_len - offset)
+	if (offset >= space || len > space - offset)
 		return;
 	spin_lock_irqsave(&dev->config_lock, flags);
-	dev->type->driver_wrote(dev->config, dev->config_len, offset, buf, len);
+	told = dev->type->driver_wrote(&dev->config, offset, buf, len);
 	spin_unlock_irqrestore(&dev->config_lock, flags);
+	if (!told)
+		return;
 
 	for (done = 0; done < len; done += 8) {
 		struct virtio_loopback_event event = {
@@ -193,10 +207,19 @@ static void let_driver_work_end(void)
 	put_flush(flush);
 }
 
+/* Gives back what the driver's buffers took, if nobody sees it any more. */
+static void trim_bounce(struct vlb_device *dev)
+{
+	mutex_lock(&dev->lock);
+	if (!dev->window_open)
+		vlb_bounce_trim(&dev->bounce);
+	mutex_unlock(&dev->lock);
+}
+
 /*
  * Afterwards nothing is in flight: the device side has acknowledged, or has
- * lost the window; the driver has every buffer back. Bounded in time whatever
- * the device side does.
+ * lost the window; the driver has every buffer back, unless it is one that does
+ * not want them. Bounded in time whatever the device side does.
  */
 static void vlb_reset(struct virtio_device *vdev)
 {
@@ -226,18 +249,14 @@ static void vlb_reset(struct virtio_device *vdev)
 	if (was_ok)
 		vlb_device_quiesce(dev);
 	mutex_unlock(&dev->lock);
-	if (!was_ok)
+	if (!was_ok || dev->type->drops_buffers)
 		return;
 
 	if (!wait_for_reaping(dev))
 		pr_warn("%s: the driver kept %u bounce pages over a reset\n",
 			dev->name, READ_ONCE(dev->bounce.used));
 	let_driver_work_end();
-
-	mutex_lock(&dev->lock);
-	if (!dev->window_open)
-		vlb_bounce_trim(&dev->bounce);
-	mutex_unlock(&dev->lock);
+	trim_bounce(dev);
 }
 
 static u64 vlb_get_features(struct virtio_device *vdev)
@@ -260,7 +279,9 @@ static const char *vlb_bus_name(struct virtio_device *vdev)
 /*
  * Deleted queues are kept until the parent is released. The driver may look at
  * them after it deleted them: virtio_gpu reads num_free and calls notify from
- * ioctls that were under way when the device was unplugged.
+ * ioctls that were under way when the device was unplugged. What they map is
+ * taken down by the driver, or by us: virtio_input frees the memory of its event
+ * buffers without.
  */
 static void vlb_del_vqs(struct virtio_device *vdev)
 {
@@ -276,6 +297,11 @@ static void vlb_del_vqs(struct virtio_device *vdev)
 	spin_lock(&vdev->vqs_list_lock);
 	list_splice_init(&vdev->vqs, &dev->parked);
 	spin_unlock(&vdev->vqs_list_lock);
+
+	if (dev->type->drops_buffers) {
+		vlb_bounce_forget(&dev->bounce);
+		trim_bounce(dev);
+	}
 	post_simple(dev, VIRTIO_LOOPBACK_EVENT_UNBOUND, 0);
 }
 

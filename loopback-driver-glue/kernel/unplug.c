@@ -26,7 +26,7 @@ void vlb_wait_for_unregistering(void)
 			   HZ);
 }
 
-static void unregister_vdev(struct vlb_device *dev)
+static void unregister_card(struct vlb_device *dev)
 {
 	atomic_inc(&vlb_unregistering);
 	unregister_virtio_device(&dev->vdev);
@@ -120,13 +120,19 @@ static void end_removal(void)
  * vlb_unplug - take the device from its driver, if it ever was registered
  * @dev: the device, whose control file is closed and whose queues are held
  *
- * Waits for the driver to let go.
+ * Waits for the driver to let go. Only a card's clients have to be stopped for
+ * that: those of other types are told so by their own subsystem.
  */
 void vlb_unplug(struct vlb_device *dev)
 {
+	if (!dev->type->card) {
+		if (dev->registered)
+			unregister_virtio_device(&dev->vdev);
+		return;
+	}
 	begin_removal();
 	wait_for_stall(dev);
 	if (dev->registered)
-		unregister_vdev(dev);
+		unregister_card(dev);
 	end_removal();
 }

@@ -24,7 +24,9 @@
 
 #define VIRTIO_LOOPBACK_MAX_QUEUES	8
 #define VIRTIO_LOOPBACK_MAX_QUEUE_SIZE	1024
-#define VIRTIO_LOOPBACK_MAX_CONFIG	256	/* bytes */
+#define VIRTIO_LOOPBACK_MAX_CONFIG	256	/* bytes, of a GPU */
+#define VIRTIO_LOOPBACK_MAX_INPUT_CONFIG	4096	/* bytes, of an input device */
+#define VIRTIO_LOOPBACK_MAX_INPUT_SLOTS	64	/* contacts of an input device */
 #define VIRTIO_LOOPBACK_NAME_LEN	32	/* with the final NUL */
 #define VIRTIO_LOOPBACK_MAX_RANGES	1024	/* of EXPORT_DMABUF */
 #define VIRTIO_LOOPBACK_MAX_KEEP_MS	60000
@@ -35,18 +37,22 @@
 /**
  * struct virtio_loopback_create - a new device (control file, once)
  * @flags: must be 0
- * @device_id: virtio device id; 16 (GPU) is the only one of version 1
+ * @device_id: virtio device id: 16 (GPU) or 18 (input)
  * @vendor_id: virtio vendor id, as the driver sees it
  * @features: feature bits offered to the driver. VERSION_1 and ACCESS_PLATFORM
- *	are required, and for a GPU INDIRECT_DESC; EVENT_IDX is the only other
- *	transport bit (24 to 49) allowed.
+ *	are required, and for a GPU INDIRECT_DESC; EVENT_IDX and INDIRECT_DESC
+ *	are the only other transport bits (24 to 49) allowed. An input device
+ *	has no bits of its own.
  * @window_size: bytes of IOVA space, a power of two from 1 GiB to 1 TiB; 0
  *	means 64 GiB
  * @num_queues: 1 to VIRTIO_LOOPBACK_MAX_QUEUES
- * @config_len: bytes at @config, 1 to VIRTIO_LOOPBACK_MAX_CONFIG
+ * @config_len: bytes at @config, 1 to VIRTIO_LOOPBACK_MAX_CONFIG, or of an input
+ *	device to VIRTIO_LOOPBACK_MAX_INPUT_CONFIG
  * @queue_size: per queue, a power of two up to VIRTIO_LOOPBACK_MAX_QUEUE_SIZE;
- *	0 beyond @num_queues. A GPU's are at least 16 (control) and 2 (cursor).
- * @config: user address of the initial configuration space
+ *	0 beyond @num_queues. A GPU's are at least 16 (control) and 2 (cursor),
+ *	an input device's 2 to 64 (events and status).
+ * @config: user address of the initial configuration space; of an input device,
+ *	of the answers: see struct virtio_loopback_input_entry
  * @reset_timeout_ms: how long the driver's reset waits for
  *	VIRTIO_LOOPBACK_ACK, at most 10000; 0 means 1000
  * @keep_ms: how long the device is kept without a session, at most
@@ -76,6 +82,34 @@ struct virtio_loopback_create {
 	__u64 bounce_max;
 	__u64 export_max;
 	__u64 reserved[4];
+};
+
+/**
+ * struct virtio_loopback_input_entry - an answer of an input device
+ * @select: VIRTIO_INPUT_CFG_*: what the driver selects to be told this
+ * @subsel: likewise
+ * @size: bytes of the answer, 1 to 128, which follow
+ * @reserved: must be 0
+ *
+ * The configuration of an input device (virtio 1.3, section 5.8.4) is a question,
+ * @select and @subsel, and its answer. The driver asks while it probes and does
+ * not wait, so all answers are given at CREATE: the configuration is a sequence
+ * of these entries, each followed by its answer, without padding. To any other
+ * question the answer has 0 bytes.
+ *
+ * ID_NAME must be there, printable and at most 63 bytes long, and so is
+ * ID_SERIAL, if it is there. ID_DEVIDS has 8 bytes, PROP_BITS 1 to 4. EV_BITS is
+ * for EV_KEY (at most 96 bytes), EV_REL (2), EV_ABS (8), EV_MSC (1), EV_SW (3),
+ * EV_LED (2), EV_SND (1) and EV_REP (1), at least one of the first three. ABS_INFO
+ * has 20 bytes, for exactly the axes of EV_ABS: from min to max, both signed, with
+ * fuzz and flat inside that range and res not negative; ABS_MT_SLOT from 0 to at
+ * most VIRTIO_LOOPBACK_MAX_INPUT_SLOTS - 1. No question is there twice.
+ */
+struct virtio_loopback_input_entry {
+	__u8 select;
+	__u8 subsel;
+	__u8 size;
+	__u8 reserved;
 };
 
 /**
@@ -129,7 +163,8 @@ struct virtio_loopback_queue_info {
  * @length: bytes; @offset + @length within the config_len of CREATE
  * @data: user address
  *
- * Raises the configuration change interrupt.
+ * Raises the configuration change interrupt. An input device's configuration
+ * does not change.
  */
 struct virtio_loopback_config_set {
 	__u32 offset;

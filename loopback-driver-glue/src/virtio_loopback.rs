@@ -20,6 +20,8 @@ use crate::transport::{
 const DEVICE_NODE: &str = "/dev/virtio-loopback";
 /// Bytes of address space a device gets.
 const WINDOW_SIZE: u64 = 64 << 30;
+/// The least that the module gives.
+const SMALL_WINDOW_SIZE: u64 = 1 << 30;
 /// How long the driver's reset waits for the adapter.
 const RESET_TIMEOUT_MS: u32 = 1000;
 
@@ -30,6 +32,8 @@ const RESET_TIMEOUT_MS: u32 = 1000;
 #[derive(Debug)]
 pub struct VirtioLoopback {
     memory: OwnedFd,
+    /// Bytes of it.
+    window: u64,
     session: OwnedFd,
     control: OwnedFd,
     index: u32,
@@ -38,12 +42,22 @@ pub struct VirtioLoopback {
 impl VirtioLoopback {
     /// Creates a device. The driver may start to use it at once; [`Transport::next_event`] says.
     pub fn create(config: &DeviceConfig) -> Result<Self, TransportError> {
+        Self::create_with_window(config, WINDOW_SIZE)
+    }
+
+    /// As [`Self::create`], for a driver that shows little: with the smallest window there is.
+    pub fn create_small(config: &DeviceConfig) -> Result<Self, TransportError> {
+        Self::create_with_window(config, SMALL_WINDOW_SIZE)
+    }
+
+    fn create_with_window(config: &DeviceConfig, window: u64) -> Result<Self, TransportError> {
         let control = open_control()?;
         let found = ioctl::get_api_version(&control).map_err(io_error("asking for the version"))?;
         if found != abi::API_VERSION {
             return Err(TransportError::Version { found, expected: abi::API_VERSION });
         }
         let mut create = create_argument(config)?;
+        create.window_size = window;
         ioctl::create(&control, &mut create, &config.config).map_err(|source| {
             match source.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::EXIST) => TransportError::NameInUse { name: config.name.clone() },
@@ -75,8 +89,12 @@ impl VirtioLoopback {
         })?;
         rustix::fs::fcntl_setfl(&session, rustix::fs::OFlags::NONBLOCK)
             .map_err(|errno| io_error("setting up the session")(errno.into()))?;
-        let memory = ioctl::get_mem_fd(&session).map_err(io_error("getting the memory window"))?;
-        Ok(Self { memory, session, control, index })
+        const WINDOW: &str = "getting the memory window";
+        let memory = ioctl::get_mem_fd(&session).map_err(io_error(WINDOW))?;
+        let stat = rustix::fs::fstat(&memory).map_err(|errno| io_error(WINDOW)(errno.into()))?;
+        let window = u64::try_from(stat.st_size)
+            .map_err(|_| io_error(WINDOW)(io::ErrorKind::InvalidData.into()))?;
+        Ok(Self { memory, window, session, control, index })
     }
 }
 
@@ -96,7 +114,7 @@ impl AsFd for VirtioLoopback {
 
 impl Transport for VirtioLoopback {
     fn memory(&self) -> MemoryWindow<'_> {
-        MemoryWindow { fd: self.memory.as_fd(), size: WINDOW_SIZE }
+        MemoryWindow { fd: self.memory.as_fd(), size: self.window }
     }
 
     fn queue(&self, index: u16) -> Result<QueueInfo, TransportError> {
@@ -225,7 +243,6 @@ fn create_argument(config: &DeviceConfig) -> Result<abi::Create, TransportError>
     create.device_id = config.device_id;
     create.vendor_id = config.vendor_id;
     create.features = config.features;
-    create.window_size = WINDOW_SIZE;
     create.reset_timeout_ms = RESET_TIMEOUT_MS;
     create.keep_ms = config.keep_ms;
     create.bounce_max = config.bounce_max;

@@ -14,6 +14,7 @@ covers() {
     gpu_socket) echo src/adapter/{display_server,kept,replies,scanouts}.rs src/vhost_gpu/{channel,decode}.rs ;;
     state) echo src/gpu/{restore,state}.rs src/gpu/state ;;
     control_socket) echo src/control ;;
+    input) echo src/input/{kind,outbox,rings,sorter}.rs ;;
     options) echo src/adapter/{edid,modes}.rs src/control.rs src/sandbox/user.rs ;;
     shadow) echo loopback-driver-glue/kernel/shadow.c ;;
     esac

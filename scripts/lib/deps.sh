@@ -10,9 +10,10 @@ BUILD_PACKAGES=(gcc libc6-dev make pkg-config libsdl2-dev)
 # shellcheck disable=SC2034
 VIRGL_BUILD_PACKAGES=(libvirglrenderer-dev libegl-mesa0 libgl1-mesa-dri libgles2 virgl-server mesa-vulkan-drivers)
 
-# What its tests need besides: an X server, GL in software, and somebody who reads EDIDs.
+# What its tests need besides: an X server, a user and a window manager for it, GL in software, and somebody who reads
+# EDIDs.
 # shellcheck disable=SC2034
-TEST_PACKAGES=(xvfb libgl1-mesa-dri edid-decode)
+TEST_PACKAGES=(xvfb xdotool openbox libgl1-mesa-dri edid-decode)
 
 # is_installed PACKAGE
 is_installed() { [[ $(dpkg-query -Wf '${db:Status-Status}' "$1" 2>/dev/null) = installed ]]; }

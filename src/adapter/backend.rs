@@ -120,7 +120,7 @@ impl Backend {
         }
         let (ours, theirs) = UnixStream::pair()?;
         let socket = ours.try_clone()?;
-        let mut server = DisplayServer::new(ours, display, memory, options.modes.clone())?;
+        let mut server = DisplayServer::new(ours, display, memory, options.monitors.clone())?;
         if self.quirks.whole_edid {
             server.answer_whole_edids();
         }

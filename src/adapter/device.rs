@@ -23,7 +23,7 @@ use super::event_loop::{self, Announcement, EventLoopError};
 use super::front_end::FrontEndError;
 use super::keep::{self, Inherited, Keep};
 use super::kept::Kept;
-use super::modes::Modes;
+use super::monitors::Monitors;
 use super::quirks::BackendProgram;
 use super::restarts::{RestartPolicy, Restarts};
 use super::scanouts::ScanoutError;
@@ -43,8 +43,8 @@ const CURSOR_QUEUE_SIZE: u16 = 64;
 pub struct Options {
     /// Its name.
     pub name: String,
-    /// Its scanouts.
-    pub modes: Modes,
+    /// What the driver finds at its scanouts.
+    pub monitors: Monitors,
     /// Who renders.
     pub backend: BackendChoice,
     /// Which program that is, if it is not ours and not to be found out.
@@ -184,6 +184,19 @@ impl Shared {
         let stays = kept.is_some_and(|kept| lock(&kept).keeps_device());
         lock(shared).leave = stays;
         stays
+    }
+
+    /// Has the driver look at its monitors. One that comes later does so by itself.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn monitors_changed(shared: &Mutex<Self>) -> Result<(), TransportError> {
+        let at = std::mem::offset_of!(wire::Config, events_read) as u32;
+        match &mut lock(shared).transport {
+            Some(transport) => transport.set_config(at, &wire::EVENT_DISPLAY.to_le_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// Buffers of the driver that the backend has, all queues.
@@ -458,7 +471,7 @@ pub(super) fn device_config(
         return Err(FrontEndError::Missing("indirect descriptors (INDIRECT_DESC)").into());
     }
     let config = wire::Config {
-        num_scanouts: options.modes.count().into(),
+        num_scanouts: options.monitors.count().into(),
         num_capsets: front_end.config()?.num_capsets,
         ..wire::Config::new_zeroed()
     };

@@ -12,7 +12,7 @@ use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Frame, R
 use zerocopy::IntoBytes;
 
 use super::kept::Kept;
-use super::modes::Modes;
+use super::monitors::Monitors;
 use super::replies::{Replies, Stuck};
 use super::scanouts::{ScanoutError, ScanoutMemory};
 use crate::one_line;
@@ -59,7 +59,7 @@ pub struct DisplayServer {
     replies: Arc<Replies>,
     display: DisplayHandle,
     memory: ScanoutMemory,
-    modes: Modes,
+    monitors: Monitors,
     complaints: u32,
     /// The backend takes EDIDs of full size only.
     whole_edids: bool,
@@ -73,12 +73,12 @@ impl DisplayServer {
         stream: UnixStream,
         display: DisplayHandle,
         memory: ScanoutMemory,
-        modes: Modes,
+        monitors: Monitors,
     ) -> std::io::Result<Self> {
         let replies = Arc::new(Replies::new(stream.try_clone()?)?);
         let channel = Channel::new(stream);
         let (complaints, whole_edids, kept) = (0, false, None);
-        Ok(Self { channel, replies, display, memory, modes, complaints, whole_edids, kept })
+        Ok(Self { channel, replies, display, memory, monitors, complaints, whole_edids, kept })
     }
 
     /// Keeps what the backend asks for in `kept`.
@@ -199,11 +199,11 @@ impl DisplayServer {
     }
 
     fn display_info(&self) {
-        self.reply(request::GET_DISPLAY_INFO, self.modes.display_info().as_bytes());
+        self.reply(request::GET_DISPLAY_INFO, self.monitors.display_info().as_bytes());
     }
 
     fn edid(&self, scanout: u32) {
-        let mut reply = self.modes.edid(scanout);
+        let mut reply = self.monitors.edid(scanout);
         if self.whole_edids {
             // Zeros follow; an EDID's own bytes tell where it ends.
             reply.size = (reply.edid.len() as u32).into();

@@ -10,7 +10,7 @@ pub const BLOCK_LENGTH: usize = 128;
 
 /// What an EDID says about a scanout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Monitor {
+pub struct Monitor<'a> {
     /// Preferred width in pixels, 1 to 65536.
     pub width: u32,
     /// Preferred height in pixels, 1 to 65536.
@@ -21,6 +21,8 @@ pub struct Monitor {
     pub dpi: u32,
     /// Number that tells several monitors apart.
     pub serial: u32,
+    /// What it is called: ASCII, the first 13 characters.
+    pub name: &'a str,
 }
 
 const _: () = assert!(2 * BLOCK_LENGTH <= MAX_EDID);
@@ -38,7 +40,7 @@ const VERTICAL_SYNC: (u32, u32) = (3, 5);
 
 /// The EDID of `monitor`: one block, or two.
 #[must_use]
-pub fn edid(monitor: &Monitor) -> Vec<u8> {
+pub fn edid(monitor: &Monitor<'_>) -> Vec<u8> {
     let timing = Timing::of(monitor);
     if timing.is_detailed() {
         return base_block(monitor, &timing, 0).to_vec();
@@ -65,7 +67,7 @@ struct Timing {
 }
 
 impl Timing {
-    const fn of(monitor: &Monitor) -> Self {
+    const fn of(monitor: &Monitor<'_>) -> Self {
         Self { width: monitor.width, height: monitor.height, refresh: monitor.refresh }
     }
 
@@ -90,7 +92,7 @@ impl Timing {
     }
 }
 
-fn base_block(monitor: &Monitor, timing: &Timing, extensions: u8) -> [u8; BLOCK_LENGTH] {
+fn base_block(monitor: &Monitor<'_>, timing: &Timing, extensions: u8) -> [u8; BLOCK_LENGTH] {
     let mut bytes = Vec::with_capacity(BLOCK_LENGTH);
     bytes.extend([0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
     bytes.extend(manufacturer(*b"VLG").to_be_bytes());
@@ -103,7 +105,7 @@ fn base_block(monitor: &Monitor, timing: &Timing, extensions: u8) -> [u8; BLOCK_
     bytes.extend(established_timings(monitor));
     bytes.extend(standard_timings(monitor));
     bytes.extend(detailed_timing(monitor, timing));
-    bytes.extend(text_descriptor(0xfc, b"loopback"));
+    bytes.extend(text_descriptor(0xfc, monitor.name.as_bytes()));
     let mode = Timing::of(monitor);
     bytes.extend(if mode.is_in_range() { range_limits() } else { unused_descriptor() });
     bytes.extend(unused_descriptor());
@@ -114,7 +116,7 @@ fn base_block(monitor: &Monitor, timing: &Timing, extensions: u8) -> [u8; BLOCK_
 
 /// A DisplayID 1.3 section (VESA DisplayID 1.3, chapters 3 and 4) in an extension block of the EDID:
 /// the mode, and the blocks a display must have besides.
-fn displayid_block(monitor: &Monitor, timing: &Timing) -> [u8; BLOCK_LENGTH] {
+fn displayid_block(monitor: &Monitor<'_>, timing: &Timing) -> [u8; BLOCK_LENGTH] {
     let data = [
         data_block(0x00, 0, &product(monitor)),
         data_block(0x01, 0, &parameters(monitor)),
@@ -140,7 +142,7 @@ fn data_block(tag: u8, revision: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Product identification, as in the base block; no name.
-fn product(monitor: &Monitor) -> Vec<u8> {
+fn product(monitor: &Monitor<'_>) -> Vec<u8> {
     let mut bytes = b"VLG".to_vec();
     bytes.extend(0x0001_u16.to_le_bytes());
     bytes.extend(monitor.serial.to_le_bytes());
@@ -150,7 +152,7 @@ fn product(monitor: &Monitor) -> Vec<u8> {
 }
 
 /// Display parameters: size in tenths of a millimetre, pixels, gamma 2.2, 8 bits per colour.
-fn parameters(monitor: &Monitor) -> Vec<u8> {
+fn parameters(monitor: &Monitor<'_>) -> Vec<u8> {
     let Monitor { width, height, dpi, .. } = *monitor;
     let word = |number: u32| u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes();
     let size = [width, height].map(|pixels| word(millimetres(pixels, dpi).saturating_mul(10)));
@@ -211,7 +213,7 @@ fn manufacturer(letters: [u8; 3]) -> u16 {
 
 /// Digital, 8 bits per colour, DisplayPort; size in centimetres; gamma 2.2; sRGB and preferred
 /// timing is native.
-fn basic_parameters(monitor: &Monitor) -> [u8; 5] {
+fn basic_parameters(monitor: &Monitor<'_>) -> [u8; 5] {
     let centimetres = |pixels| {
         let size = millimetres(pixels, monitor.dpi).div_ceil(10);
         u8::try_from(size).unwrap_or(u8::MAX)
@@ -219,7 +221,7 @@ fn basic_parameters(monitor: &Monitor) -> [u8; 5] {
     [0xa5, centimetres(monitor.width), centimetres(monitor.height), 120, 0x06]
 }
 
-impl Monitor {
+impl Monitor<'_> {
     /// Whether a further mode makes sense: a client of a small display finds no larger one.
     const fn has_room_for(&self, width: u32, height: u32) -> bool {
         width <= self.width && height <= self.height
@@ -227,13 +229,13 @@ impl Monitor {
 }
 
 /// 640x480, 800x600 and 1024x768 at 60 Hz, as far as they fit.
-fn established_timings(monitor: &Monitor) -> [u8; 3] {
+fn established_timings(monitor: &Monitor<'_>) -> [u8; 3] {
     let bit = |width, height, bit: u8| u8::from(monitor.has_room_for(width, height)) << bit;
     [bit(640, 480, 5) | bit(800, 600, 0), bit(1024, 768, 3), 0]
 }
 
 /// Other usual sizes at 60 Hz, as far as they fit; unused ones are 1, 1.
-fn standard_timings(monitor: &Monitor) -> [u8; 16] {
+fn standard_timings(monitor: &Monitor<'_>) -> [u8; 16] {
     /// Width, height, and the code of their ratio (16:10, 4:3, 5:4, 16:9).
     const SIZES: [(u32, u32, u8); 8] = [
         (1280, 720, 3),
@@ -258,7 +260,7 @@ fn millimetres(pixels: u32, dpi: u32) -> u32 {
     (u64::from(pixels) * 254 / (u64::from(dpi.max(1)) * 10)).try_into().unwrap_or(u32::MAX)
 }
 
-fn detailed_timing(monitor: &Monitor, timing: &Timing) -> [u8; 18] {
+fn detailed_timing(monitor: &Monitor<'_>, timing: &Timing) -> [u8; 18] {
     let Timing { width, height, .. } = *timing;
     // In units of 10 kHz.
     let clock = u16::try_from(timing.clock()).unwrap_or(u16::MAX).to_le_bytes();

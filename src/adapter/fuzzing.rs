@@ -15,7 +15,8 @@ pub use super::watch::{Step, Work};
 
 use super::display_server::{DisplayServer, DisplayServerError};
 use super::kept::Kept;
-use super::modes::{Mode, Modes};
+use super::monitor_spec::MonitorSpec;
+use super::monitors::Monitors;
 use super::scanouts::ScanoutMemory;
 use crate::gpu::Limits;
 
@@ -25,8 +26,8 @@ pub fn serve(stream: UnixStream, window: &File, size: u64) -> Result<(), Display
     let (presenter, display) =
         Presenter::open(Options::new(DisplayKind::Headless, "fuzz"), |_| {}).unwrap();
     let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size }).unwrap();
-    let modes = Modes::new(vec![Mode::default(); 2]);
-    let mut server = DisplayServer::new(stream, display.clone(), memory, modes).unwrap();
+    let monitors = Monitors::new(vec![MonitorSpec::default(); 2], 2);
+    let mut server = DisplayServer::new(stream, display.clone(), memory, monitors).unwrap();
     server.keep_in(Arc::new(Mutex::new(Kept::new(&Limits::default(), None).unwrap())));
     let result = server.run();
     for scanout in 0..MAX_SCANOUTS {

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
-use virtio_loopback_gpu::control;
+use virtio_loopback_gpu::adapter::{MonitorSpec, parse_position};
+use virtio_loopback_gpu::control::{self, ScanoutRequest};
 
 use super::output;
 
@@ -31,14 +33,71 @@ enum Command {
         /// File to write.
         path: PathBuf,
         /// Which scanout.
-        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..16))]
+        #[arg(long, default_value_t = 0, value_parser = index())]
         scanout: u32,
     },
+    /// Save what a scanout shows over a time, as video.
+    Record(super::record::Options),
+    /// Change what the driver finds at its scanouts; its clients are told.
+    #[command(subcommand)]
+    Scanout(ScanoutCommand),
     /// Remove the device and end its adapter.
     Quit,
     /// End the adapter of a device made with `run --keep`. The card stays, and the next `run` with
     /// its name goes on with it.
     Detach,
+}
+
+#[derive(Debug, Subcommand)]
+enum ScanoutCommand {
+    /// Plug a monitor into the first free connector, and print its index.
+    Add {
+        /// As after `run --scanout`.
+        #[arg(value_name = MONITOR)]
+        monitor: MonitorSpec,
+    },
+    /// Plug another monitor into a connector, or its first one.
+    Set {
+        #[arg(value_parser = index())]
+        scanout: u32,
+        /// As after `run --scanout`.
+        #[arg(value_name = MONITOR)]
+        monitor: MonitorSpec,
+    },
+    /// Put a monitor at another place on the desktop.
+    Move {
+        #[arg(value_parser = index())]
+        scanout: u32,
+        /// Of its top left pixel.
+        #[arg(value_name = "X,Y", value_parser = parse_position)]
+        position: (u32, u32),
+    },
+    /// Unplug a monitor.
+    Remove {
+        #[arg(value_parser = index())]
+        scanout: u32,
+    },
+}
+
+/// A monitor on the command line.
+const MONITOR: &str = "WxH[@RATE|@X,Y][,KEY=VALUE]";
+
+/// Takes an index of a scanout.
+pub fn index() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..16)
+}
+
+impl ScanoutCommand {
+    fn request(&self) -> ScanoutRequest {
+        match *self {
+            Self::Add { ref monitor } => ScanoutRequest::Add { monitor: monitor.to_string() },
+            Self::Set { scanout, ref monitor } => {
+                ScanoutRequest::Set { scanout, monitor: monitor.to_string() }
+            }
+            Self::Move { scanout, position: (x, y) } => ScanoutRequest::Move { scanout, x, y },
+            Self::Remove { scanout } => ScanoutRequest::Remove { scanout },
+        }
+    }
 }
 
 /// Runs one request.
@@ -50,7 +109,14 @@ pub fn run(options: &Options) -> Result<()> {
             let json = serde_json::to_string_pretty(&control::status(name)?)?;
             output::print(&format_args!("{json}\n"))?;
         }
+        Command::Record(options) => super::record::run(name, options)?,
         Command::Screenshot { path, scanout } => control::screenshot(name, *scanout, path)?,
+        Command::Scanout(command) => {
+            let scanout = control::change_scanout(name, command.request())?;
+            if matches!(command, ScanoutCommand::Add { .. }) {
+                output::print(&format_args!("{scanout}\n"))?;
+            }
+        }
         Command::Quit => control::quit(name)?,
         Command::Detach => control::detach(name)?,
     }

@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let ending = Arc::new(AtomicBool::new(false));
     let mut player = None;
-    let served = serve(&options.device, None, create, None, ready, |display, stopper| {
+    let served = serve(&options.device, None, None, create, None, ready, |display, stopper| {
         let driver = made.take().context("there is no device")?;
         player = Some(start_player(driver, options, display.clone(), stopper, &ending)?);
         Ok(())
@@ -175,10 +175,5 @@ fn play(
 
 /// Memory for two frames per scanout, and some more.
 fn memory_size(options: &DeviceOptions) -> u64 {
-    let frames: u64 = options
-        .scanouts
-        .iter()
-        .map(|mode| u64::from(mode.width) * u64::from(mode.height) * 8)
-        .sum();
-    (frames + (64 << 20)).next_multiple_of(1 << 20)
+    (options.scanouts.pixels() * 8 + (64 << 20)).next_multiple_of(1 << 20)
 }

@@ -12,6 +12,7 @@ use virtio_loopback_gpu::cards;
 use super::fd;
 use super::output;
 use super::usage::BadOption;
+use super::window::WindowOptions;
 
 /// Options of the display.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +25,8 @@ pub struct DisplayOptions {
     /// A card for --display kms that is open already, such as a DRM lease: this descriptor.
     #[arg(long, value_name = "FD")]
     drm_fd: Option<RawFd>,
+    #[command(flatten)]
+    window: WindowOptions,
 }
 
 /// `--display`.
@@ -80,7 +83,7 @@ impl DisplayOptions {
                 DisplayKind::Headless
             }
         };
-        let mut options = Options::new(kind, name);
+        let mut options = Options { sdl: self.window.options(), ..Options::new(kind, name) };
         if kind == DisplayKind::Kms {
             options.kms = self.kms()?;
         } else if self.drm_fd.is_some() {

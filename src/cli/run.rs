@@ -11,6 +11,7 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError, VirtioLoopba
 
 use super::DeviceOptions;
 use super::fd;
+use super::input::InputOptions;
 use super::keep::KeepOptions;
 use super::output;
 use super::serve::serve;
@@ -22,6 +23,8 @@ pub struct Options {
     device: DeviceOptions,
     #[command(flatten)]
     keep: KeepOptions,
+    #[command(flatten)]
+    input: InputOptions,
     #[command(flatten)]
     announce: Announce,
 }
@@ -80,6 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
     serve(
         &options.device,
         Some(&options.keep),
+        Some(&options.input),
         create,
         Some(Box::new(create)),
         ready,

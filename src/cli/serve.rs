@@ -8,9 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use rustix::param::page_size;
-use virtio_loopback_display::{DisplayHandle, Presenter, Signal};
+use virtio_loopback_display::{
+    self as display, DisplayEvent, DisplayHandle, LossPolicy, Presenter, Signal,
+};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, Cgroup, Replug, RestartPolicy, Shared,
+    self, Adapter, AdapterError, Cgroup, Monitors, OnResize, Replug, RestartPolicy, Shared,
+    WindowFollower,
 };
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
@@ -18,13 +21,22 @@ use virtio_loopback_gpu::control::{
 use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::gpu::Counters;
+use virtio_loopback_gpu::input::Router;
 use virtio_loopback_gpu::limits::{DeviceLimits, LimitKey};
 use virtio_loopback_gpu::sandbox::{self, Confinement, Mode};
 use virtio_loopback_gpu::sync::lock;
 
 use super::DeviceOptions;
+use super::input::InputOptions;
 use super::keep::KeepOptions;
 use super::stop::{self, Stopper};
+use super::window;
+
+mod connectors;
+mod control;
+
+use self::connectors::Connectors;
+use self::control::Control;
 
 /// Runs a device on the transport that `create` makes, and `replug` once more whenever a backend that
 /// is not ours has come back. When it exists, `started` is called with its display and the means to
@@ -32,35 +44,31 @@ use super::stop::{self, Stopper};
 pub fn serve(
     options: &DeviceOptions,
     keep: Option<&KeepOptions>,
+    input: Option<&InputOptions>,
     create: impl FnMut(&DeviceConfig) -> Result<Box<dyn Transport>, TransportError>,
     replug: Option<Replug>,
     ready: impl FnMut(&[PathBuf]) + Send + 'static,
     started: impl FnOnce(&DisplayHandle, Stopper) -> Result<()>,
 ) -> Result<()> {
     let cgroup = options.cgroup()?;
+    let loss = options.loss.policy()?;
     // Before there are threads, which would keep what they have.
     if options.sandbox.mode() != Mode::Off {
         sandbox::limit_adapter().context("cannot drop capabilities")?;
     }
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
-    // Closing the last window ends the presenter, and that the device.
-    let (presenter, display) = Presenter::open(options.display.options(&options.name)?, |_| ())
-        .context("cannot start the display")?;
+    let router = Router::new().context("cannot pass on what windows get")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
+    let monitors = options.scanouts.monitors();
+    let (presenter, display, follower) = open_display(options, loss, &router, &monitors, &shared)?;
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
-    serve_control(&control, options, &display, &shared, cgroup.as_ref(), quit)?;
-    let adapter_options = adapter::Options {
-        name: options.name.clone(),
-        modes: options.modes(),
-        program: options.backend_quirks.program(),
-        backend: options.backend().context("cannot find the program's own file in /proc")?,
-        restarts: RestartPolicy::default(),
-        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
-        limits: options.limits.limits(),
-        cgroup,
-    };
+    let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
+    followed.context("cannot follow the sizes of windows")?;
+    let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
+    control.serve(controlled).context("cannot serve `ctl`")?;
+    let adapter_options = adapter_options(options, keep, monitors, cgroup)?;
     let foreign = options.backend.is_some();
     let keep = keep.map(|keep| keep.open(&options.name, foreign)).transpose()?.flatten();
     let adapter = Adapter::start(&adapter_options, display.clone(), shared, stop, keep, create);
@@ -71,6 +79,10 @@ pub fn serve(
     if let Some(replug) = replug {
         adapter.replug_with(replug);
     }
+    // Removed when this returns, with the device.
+    let scanouts = adapter_options.monitors.count();
+    let _input =
+        input.map(|input| input.start(&options.name, scanouts, &router, &display)).transpose()?;
     started(&display, stopper.try_clone().context("cannot start the device")?)?;
     let device = move || {
         let mut ready = ready;
@@ -79,6 +91,62 @@ pub fn serve(
         Ok(result?)
     };
     run_beside(&display, stopper, device, || Ok(presenter.run()?))
+}
+
+/// What the adapter is told of the device.
+fn adapter_options(
+    options: &DeviceOptions,
+    keep: Option<&KeepOptions>,
+    monitors: Monitors,
+    cgroup: Option<Cgroup>,
+) -> Result<adapter::Options> {
+    Ok(adapter::Options {
+        name: options.name.clone(),
+        monitors,
+        program: options.backend_quirks.program(),
+        backend: options.backend().context("cannot find the program's own file in /proc")?,
+        restarts: RestartPolicy::default(),
+        keep: keep.map_or(Duration::ZERO, KeepOptions::time),
+        limits: options.limits.limits(),
+        cgroup,
+    })
+}
+
+/// Opens the display. What its users do goes to `router` and to the follower, what is plugged into its
+/// connectors to `monitors` and the driver.
+fn open_display(
+    options: &DeviceOptions,
+    loss: LossPolicy,
+    router: &Router,
+    monitors: &Monitors,
+    shared: &Arc<Mutex<Shared>>,
+) -> Result<(Presenter, DisplayHandle, WindowFollower)> {
+    let on_resize = options.scanouts.on_resize();
+    let (window_sizes, follower) = adapter::window_sizes(on_resize);
+    let windows = router.clone();
+    let connectors = options
+        .scanouts
+        .follow_connectors()
+        .then(|| Connectors::new(monitors.clone(), Arc::clone(shared)));
+    // Closing the last window ends the presenter, and that the device.
+    let on_event = move |event| {
+        window::tell_of(&event);
+        match event {
+            DisplayEvent::Input(event) => windows.send(event),
+            DisplayEvent::Resized { scanout, width, height } => {
+                window_sizes.resized(scanout, width, height);
+            }
+            event => {
+                if let Some(connectors) = &connectors {
+                    connectors.follow(event);
+                }
+            }
+        }
+    };
+    let mut display = display::Options { loss, ..options.display.options(&options.name)? };
+    display.sdl.report_resize = on_resize != OnResize::Ignore;
+    let opened = Presenter::open(display, on_event).context("cannot start the display")?;
+    Ok((opened.0, opened.1, follower))
 }
 
 /// Runs `device` on a thread of its own while `present` runs on this one. However one of them
@@ -120,32 +188,6 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-fn serve_control(
-    control: &ControlServer,
-    options: &DeviceOptions,
-    display: &DisplayHandle,
-    shared: &Arc<Mutex<Shared>>,
-    cgroup: Option<&Cgroup>,
-    stopper: Stopper,
-) -> Result<()> {
-    let (name, count) = (options.name.clone(), options.modes().count());
-    let mode = options.backend.is_none().then(|| options.sandbox.mode());
-    let (status_display, status_shared) = (display.clone(), Arc::clone(shared));
-    let (limits, foreign) = (options.limits.limits(), options.backend.is_some());
-    let cgroup = cgroup.map(|cgroup| cgroup.path().display().to_string());
-    let status = move || {
-        let scanouts =
-            (0..count).filter_map(|scanout| scanout_status(&status_display, scanout)).collect();
-        let status = status(&name, mode, scanouts, &status_shared);
-        let limits = limit_status(&limits, foreign, &lock(&status_shared));
-        Status { limits, cgroup: cgroup.clone(), ..status }
-    };
-    let quit = move || stopper.stop();
-    let shared = Arc::clone(shared);
-    let detach = move || Shared::leave_device(&shared);
-    control.serve(display.clone(), status, quit, detach).context("cannot serve `ctl`")
 }
 
 /// What the kernel says of the backend, if it is ours.
@@ -198,6 +240,7 @@ fn status(
         sandbox: mode.and_then(|mode| sandbox_status(mode, shared.backend_id)),
         keep,
         cgroup: None,
+        monitors: Vec::new(),
         state: shared.state.to_string(),
         driver_features: format!("{:#x}", shared.driver_features),
         driver_feature_names: Features(shared.driver_features).names(),
@@ -268,6 +311,7 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         signal: match figures.signal {
             Signal::Live => "live",
             Signal::Off => "off",
+            Signal::Unplugged => "unplugged",
             Signal::Lost => "lost",
         }
         .to_owned(),
@@ -276,9 +320,11 @@ fn scanout_status(display: &DisplayHandle, scanout: u32) -> Option<ScanoutStatus
         format: String::from_utf8_lossy(&figures.format.fourcc().to_le_bytes()).into_owned(),
         updates: figures.updates,
         presents: figures.presents,
+        damaged_bytes: figures.damaged_bytes,
         copied_bytes: figures.copied_bytes,
         vblanks: figures.vblanks,
         frames_per_second: figures.frames_per_second,
+        updates_per_second: figures.updates_per_second,
         last_present_ms: figures
             .last_present_age
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

@@ -5,7 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, MAX_LINE, MAX_PNG, ROOT_DIRECTORY, Request, Status, directory, socket_path};
+use super::{
+    Answer, MAX_LINE, MAX_PICTURE, ROOT_DIRECTORY, Request, ScanoutRequest, Status, directory,
+    socket_path,
+};
 
 /// How long a device may take to answer, and to end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -88,12 +91,51 @@ pub(super) fn screenshot_of(device: UnixStream, scanout: u32) -> Result<Vec<u8>,
     let (Answer::Png { length }, reader) = ask(device, &Request::Screenshot { scanout })? else {
         return Err(ClientError::Answer);
     };
-    let mut png = Vec::new();
-    reader.take(length.min(MAX_PNG)).read_to_end(&mut png)?;
-    if png.len() as u64 != length {
+    read_picture(reader, length)
+}
+
+/// What a scanout shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// R, G and B of each pixel, rows from the top.
+    pub rgb: Vec<u8>,
+}
+
+/// What a scanout shows now.
+pub fn frame(name: &str, scanout: u32) -> Result<Frame, ClientError> {
+    frame_of(connect(name)?, scanout)
+}
+
+pub(super) fn frame_of(device: UnixStream, scanout: u32) -> Result<Frame, ClientError> {
+    let (Answer::Frame { width, height }, reader) = ask(device, &Request::Frame { scanout })?
+    else {
         return Err(ClientError::Answer);
+    };
+    let length = u64::from(width) * u64::from(height) * 3;
+    Ok(Frame { width, height, rgb: read_picture(reader, length)? })
+}
+
+/// Exactly so many bytes.
+fn read_picture(reader: impl Read, length: u64) -> Result<Vec<u8>, ClientError> {
+    let mut bytes = Vec::new();
+    reader.take(length.min(MAX_PICTURE)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == length { Ok(bytes) } else { Err(ClientError::Answer) }
+}
+
+/// Changes the monitors of the device, and returns at which scanout.
+pub fn change_scanout(name: &str, request: ScanoutRequest) -> Result<u32, ClientError> {
+    change_of(connect(name)?, request)
+}
+
+pub(super) fn change_of(device: UnixStream, request: ScanoutRequest) -> Result<u32, ClientError> {
+    match ask(device, &Request::Scanout(request))? {
+        (Answer::Changed { scanout }, _) => Ok(scanout),
+        _ => Err(ClientError::Answer),
     }
-    Ok(png)
 }
 
 /// Tells the device to end, and waits until it is gone and its name is free.

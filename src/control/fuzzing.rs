@@ -9,14 +9,16 @@ use virtio_loopback_display::{
     DisplayHandle, DisplayKind, Frame, FrameLayout, Options, PixelBuffer, PixelFormat, Presenter,
 };
 
-use super::Request;
-use super::server::{After, answer};
+use super::server::{After, Controlled, answer};
 use super::{ClientError, Status, client};
+use super::{Request, ScanoutRequest};
+use crate::adapter::{MonitorChange, MonitorSpec, Monitors};
 
 /// A device that has a picture on scanout 0.
 pub struct Device {
     _presenter: Presenter,
     display: DisplayHandle,
+    monitors: Monitors,
 }
 
 /// What a request has brought about.
@@ -40,20 +42,48 @@ impl Device {
         let frame = Frame::new(Arc::clone(pixels.memory()), layout).unwrap();
         display.set_scanout(0, Some(frame)).unwrap();
         display.flush(0, layout.bounds(), || {}).unwrap();
-        Self { _presenter: presenter, display }
+        let monitors = Monitors::new(vec![MonitorSpec::default()], 3);
+        Self { _presenter: presenter, display, monitors }
     }
 
     /// Serves one client. The device is one that stays when it is told to detach.
     pub fn serve(&self, client: &UnixStream, status: &Status) -> (Effect, io::Result<()>) {
-        let (asked, ended) = (Cell::new(false), Cell::new(false));
-        let tell = || {
-            asked.set(true);
-            status.clone()
-        };
-        let after = answer(client, &self.display, &tell, &|| ended.set(true), &|| true);
+        let served = Served { device: self, status, effect: Cell::default() };
+        let after = answer(client, &served);
         let kept = matches!(after, Ok(After::KeepUntilGone));
-        let effect = Effect { asked: asked.get(), told_to_end: ended.get(), kept };
-        (effect, after.map(|_| ()))
+        (Effect { kept, ..served.effect.get() }, after.map(|_| ()))
+    }
+}
+
+/// A device while one client is served.
+struct Served<'a> {
+    device: &'a Device,
+    status: &'a Status,
+    effect: Cell<Effect>,
+}
+
+impl Controlled for Served<'_> {
+    fn display(&self) -> &DisplayHandle {
+        &self.device.display
+    }
+
+    fn status(&self) -> Status {
+        self.effect.set(Effect { asked: true, ..self.effect.get() });
+        self.status.clone()
+    }
+
+    fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
+        let change = MonitorChange::try_from(request).map_err(|error| error.to_string())?;
+        let changed = self.device.monitors.change(change).map_err(|error| error.to_string())?;
+        Ok(changed.scanout)
+    }
+
+    fn quit(&self) {
+        self.effect.set(Effect { told_to_end: true, ..self.effect.get() });
+    }
+
+    fn detach(&self) -> bool {
+        true
     }
 }
 
@@ -71,6 +101,16 @@ pub fn status(stream: UnixStream) -> Result<Status, ClientError> {
 /// Asks the device behind `stream` for the PNG of a scanout.
 pub fn screenshot(stream: UnixStream, scanout: u32) -> Result<Vec<u8>, ClientError> {
     client::screenshot_of(stream, scanout)
+}
+
+/// Asks the device behind `stream` for what a scanout shows.
+pub fn frame(stream: UnixStream, scanout: u32) -> Result<client::Frame, ClientError> {
+    client::frame_of(stream, scanout)
+}
+
+/// Has the device behind `stream` change its monitors.
+pub fn change_scanout(stream: UnixStream, request: ScanoutRequest) -> Result<u32, ClientError> {
+    client::change_of(stream, request)
 }
 
 /// Tells the device behind `stream` to end.

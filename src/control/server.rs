@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use virtio_loopback_display::DisplayHandle;
 
-use super::{Answer, MAX_LINE, Request, Status, make_directory, socket_path};
+use super::{Answer, MAX_LINE, Request, ScanoutRequest, Status, make_directory, socket_path};
 use crate::one_line;
 use crate::sync::lock;
 
@@ -40,6 +40,20 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What clients ask and tell.
+pub trait Controlled {
+    /// Where its scanouts are shown.
+    fn display(&self) -> &DisplayHandle;
+    /// What it is doing.
+    fn status(&self) -> Status;
+    /// Changes its monitors and returns at which scanout; or why not, in one line for the user.
+    fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String>;
+    /// Ends it.
+    fn quit(&self);
+    /// Has it stay when it ends; false if it is not one that stays.
+    fn detach(&self) -> bool;
 }
 
 /// A bound control socket. Dropping it gives the name free, and then hangs up on those who wait
@@ -77,15 +91,8 @@ impl ControlServer {
         Ok(Self { listener, path, lock: held, quitters: Arc::default() })
     }
 
-    /// Serves clients, one after the other, on a thread that lives as long as the process. `detach`
-    /// says whether the device is one that stays.
-    pub fn serve(
-        &self,
-        display: DisplayHandle,
-        status: impl Fn() -> Status + Send + 'static,
-        quit: impl Fn() + Send + 'static,
-        detach: impl Fn() -> bool + Send + 'static,
-    ) -> io::Result<()> {
+    /// Serves clients, one after the other, on a thread that lives as long as the process.
+    pub fn serve(&self, device: impl Controlled + Send + 'static) -> io::Result<()> {
         let listener = self.listener.try_clone()?;
         let quitters = Arc::clone(&self.quitters);
         let serve = move || {
@@ -99,7 +106,7 @@ impl ControlServer {
                         continue;
                     }
                 };
-                match answer(&client, &display, &status, &quit, &detach) {
+                match answer(&client, &device) {
                     Ok(After::HangUp) => {}
                     Ok(After::KeepUntilGone) => lock(&quitters).push(client),
                     Err(error) => log::debug!("a control client was not served: {error}"),
@@ -128,26 +135,31 @@ pub(super) enum After {
 }
 
 /// Takes the client's request and answers it.
-pub(super) fn answer(
-    client: &UnixStream,
-    display: &DisplayHandle,
-    status: &impl Fn() -> Status,
-    quit: &impl Fn(),
-    detach: &impl Fn() -> bool,
-) -> io::Result<After> {
+pub(super) fn answer(client: &UnixStream, device: &impl Controlled) -> io::Result<After> {
     let mut line = String::new();
     let request = Limited { stream: client, deadline: Instant::now() + REQUEST_TIMEOUT };
     BufReader::new(request.take(MAX_LINE)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
-        Ok(Request::Status) => send(client, &Answer::Status(Box::new(status())), &[])?,
-        Ok(Request::Screenshot { scanout }) => send_screenshot(client, display, scanout)?,
-        Ok(Request::Detach) if !detach() => {
+        Ok(Request::Status) => send(client, &Answer::Status(Box::new(device.status())), &[])?,
+        Ok(Request::Screenshot { scanout }) => send_screenshot(client, device.display(), scanout)?,
+        Ok(Request::Frame { scanout }) => match device.display().screenshot(scanout) {
+            Ok(picture) => {
+                let (width, height) = (picture.width(), picture.height());
+                send(client, &Answer::Frame { width, height }, picture.as_rgb())?;
+            }
+            Err(error) => send_error(client, one_line(&error))?,
+        },
+        Ok(Request::Scanout(request)) => match device.change_scanout(request) {
+            Ok(scanout) => send(client, &Answer::Changed { scanout }, &[])?,
+            Err(message) => send_error(client, message)?,
+        },
+        Ok(Request::Detach) if !device.detach() => {
             send_error(client, "the device is not one that stays: see `run --keep`".to_owned())?;
         }
         Ok(Request::Quit | Request::Detach) => {
             // Before the process ends; and it ends, whether or not the client is still there.
             let sent = send(client, &Answer::Done, &[]);
-            quit();
+            device.quit();
             sent?;
             return Ok(After::KeepUntilGone);
         }

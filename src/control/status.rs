@@ -34,6 +34,8 @@ pub struct Status {
     pub driver_feature_names: Vec<String>,
     /// Device nodes of the driver.
     pub nodes: Vec<String>,
+    /// What the driver finds at its scanouts.
+    pub monitors: Vec<MonitorStatus>,
     /// The scanouts that had a picture.
     pub scanouts: Vec<ScanoutStatus>,
     /// What the device may be made to hold, by name, and what of it was.
@@ -83,12 +85,21 @@ pub struct LimitStatus {
     pub refused: Option<u64>,
 }
 
+/// What is at one scanout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorStatus {
+    /// Its index.
+    pub scanout: u32,
+    /// As after `--scanout`; absent if it has none.
+    pub monitor: Option<String>,
+}
+
 /// One scanout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScanoutStatus {
     /// Its index.
     pub scanout: u32,
-    /// `live`, `off` or `lost`.
+    /// `live`, `off`, `unplugged` or `lost`.
     pub signal: String,
     /// Pixels.
     pub width: u32,
@@ -100,8 +111,9 @@ pub struct ScanoutStatus {
     pub updates: u64,
     /// Pictures shown.
     pub presents: u64,
-    /// Bytes that were copied to show them, where there are outputs that need no copy.
-    #[serde(default)]
+    /// Bytes of the pixels that the updates said have changed.
+    pub damaged_bytes: u64,
+    /// Bytes that were copied to show them.
     pub copied_bytes: u64,
     /// Pictures shown at the first vblank after their flush, at the second, and later; of outputs that have
     /// vblanks, when no copy is needed.
@@ -109,6 +121,8 @@ pub struct ScanoutStatus {
     pub vblanks: [u64; 3],
     /// Pictures shown per second, lately.
     pub frames_per_second: f64,
+    /// Updates per second, lately.
+    pub updates_per_second: f64,
     /// Milliseconds since the last picture.
     pub last_present_ms: Option<u64>,
 }
@@ -133,6 +147,10 @@ impl fmt::Display for Status {
         }
         if !self.nodes.is_empty() {
             writeln!(f, "  nodes     {}", self.nodes.join(" "))?;
+        }
+        for MonitorStatus { scanout, monitor } in &self.monitors {
+            let monitor = monitor.as_deref().unwrap_or("none");
+            writeln!(f, "  monitor   {scanout} {monitor}")?;
         }
         for scanout in &self.scanouts {
             writeln!(f, "  {scanout}")?;

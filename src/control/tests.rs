@@ -5,13 +5,26 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::server::Limited;
-use super::{Answer, Request, is_valid_name};
+use super::{Answer, Request, ScanoutRequest, is_valid_name};
 
 #[test]
 fn requests_are_lines_anybody_can_write() {
     for (text, request) in [
         (r#"{"command":"status"}"#, Request::Status),
         (r#"{"command":"screenshot","scanout":3}"#, Request::Screenshot { scanout: 3 }),
+        (
+            r#"{"command":"scanout","change":"add","monitor":"800x600"}"#,
+            Request::Scanout(ScanoutRequest::Add { monitor: "800x600".into() }),
+        ),
+        (
+            r#"{"command":"scanout","change":"move","scanout":1,"x":2,"y":3}"#,
+            Request::Scanout(ScanoutRequest::Move { scanout: 1, x: 2, y: 3 }),
+        ),
+        (
+            r#"{"command":"scanout","change":"remove","scanout":1}"#,
+            Request::Scanout(ScanoutRequest::Remove { scanout: 1 }),
+        ),
+        (r#"{"command":"frame","scanout":3}"#, Request::Frame { scanout: 3 }),
         (r#"{"command":"quit"}"#, Request::Quit),
         (r#"{"command":"detach"}"#, Request::Detach),
     ] {
@@ -24,6 +37,8 @@ fn requests_are_lines_anybody_can_write() {
 fn answers_are_lines_anybody_can_read() {
     for (text, answer) in [
         (r#"{"png":{"length":7}}"#, Answer::Png { length: 7 }),
+        (r#"{"changed":{"scanout":1}}"#, Answer::Changed { scanout: 1 }),
+        (r#"{"frame":{"width":2,"height":3}}"#, Answer::Frame { width: 2, height: 3 }),
         (r#""done""#, Answer::Done),
         (r#"{"error":{"message":"no\nline"}}"#, Answer::Error { message: "no\nline".into() }),
     ] {

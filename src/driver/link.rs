@@ -1,5 +1,6 @@
 //! What the two ends of the loopback share: the state a kernel module would keep.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::offset_of;
@@ -15,7 +16,13 @@ use super::memory::{Memory, Region};
 use super::queue::{Ledger, Queue, QueueError};
 use super::signals::{Counters, QueueFds, Signals};
 use crate::gpu::wire::Config;
+use crate::input;
 use crate::sync::lock;
+
+/// Where the answer is in the configuration space of an input device, and how long that is
+/// (`struct virtio_input_config`).
+const INPUT_ANSWER: usize = 8;
+const INPUT_SPACE: usize = INPUT_ANSWER + 128;
 
 /// Shared by the transport and the driver.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ pub(super) struct State {
     pub(super) events: VecDeque<Event>,
     pub(super) queues: Vec<QueueState>,
     pub(super) config: Vec<u8>,
+    /// What the driver of an input device has asked: its configuration is a table of answers.
+    question: Option<[u8; 2]>,
     /// Times the device side changed the configuration space.
     pub(super) config_changes: u64,
     /// Times the driver wrote to the configuration space.
@@ -87,6 +96,7 @@ impl Link {
             events: VecDeque::new(),
             queues: device.queue_sizes.iter().map(queue).collect(),
             config: device.config.clone(),
+            question: (device.device_id == input::wire::DEVICE_ID).then_some([0; 2]),
             config_changes: 0,
             config_writes: 0,
             running: false,
@@ -253,9 +263,28 @@ impl State {
         }))
     }
 
-    /// The driver writes to the configuration space, within its bounds.
-    pub(super) fn driver_wrote(&mut self, offset: u32, bytes: &[u8]) {
+    /// The configuration space as the driver reads it.
+    pub(super) fn config_space(&self) -> Cow<'_, [u8]> {
+        let Some([select, subsel]) = self.question else { return Cow::Borrowed(&self.config) };
+        let answer = input::answer(&self.config, select, subsel);
+        let mut space = vec![select, subsel, u8::try_from(answer.len()).unwrap_or(0)];
+        space.resize(INPUT_ANSWER, 0);
+        space.extend(answer);
+        space.resize(INPUT_SPACE, 0);
+        Cow::Owned(space)
+    }
+
+    /// The driver writes to the configuration space, within its bounds. True: the device side is told.
+    pub(super) fn driver_wrote(&mut self, offset: u32, bytes: &[u8]) -> bool {
         self.config_writes += 1;
+        if let Some(question) = &mut self.question {
+            for (at, byte) in (offset as usize..).zip(bytes) {
+                if let Some(part) = question.get_mut(at) {
+                    *part = *byte;
+                }
+            }
+            return false;
+        }
         let events_clear = offset_of!(Config, events_clear);
         for (at, bits) in (offset as usize..).zip(bytes) {
             let is_clear = (events_clear..events_clear + size_of::<u32>()).contains(&at);
@@ -264,6 +293,7 @@ impl State {
                 *byte &= !bits;
             }
         }
+        true
     }
 
     /// Ends all queues: their owners get an error instead of a wait.

@@ -147,14 +147,15 @@ impl Driver {
         let state = self.link.state();
         let length = bytes.len();
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let config = state.config.get(start..start.saturating_add(length));
+        let space = state.config_space();
+        let config = space.get(start..start.saturating_add(length));
         bytes.copy_from_slice(config.ok_or(DriverError::Config { offset, length })?);
         Ok(())
     }
 
     /// Writes 1 to 8 bytes to the configuration space. As the kernel module does for a GPU, bits
-    /// written to `events_clear` leave `events_read`, and nothing else is writable. The device side
-    /// is told in any case.
+    /// written to `events_clear` leave `events_read`, and nothing else is writable; the device side
+    /// is told in any case. For an input device it answers what is asked itself.
     pub fn write_config(&mut self, offset: u32, bytes: &[u8]) -> Result<(), DriverError> {
         let error = DriverError::Config { offset, length: bytes.len() };
         let mut data = [0; 8];
@@ -164,10 +165,12 @@ impl Driver {
         written.copy_from_slice(bytes);
         let mut state = self.link.state();
         let end = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(bytes.len());
-        if bytes.is_empty() || end > state.config.len() {
+        if bytes.is_empty() || end > state.config_space().len() {
             return Err(error);
         }
-        state.driver_wrote(offset, bytes);
+        if !state.driver_wrote(offset, bytes) {
+            return Ok(());
+        }
         drop(state);
         self.push(Event::ConfigWritten { offset, length: bytes.len() as u32, data })
     }

@@ -7,7 +7,15 @@
 # field NAME PYTHON — something of the device's status.
 field() { virtio-loopback-gpu ctl --name "$1" status --json | python3 -c "import json, sys; print(json.load(sys.stdin)$2)"; }
 
-state() { cat /sys/devices/platform/virtio-loopback.*/state; }
+# gpu — the directory of the GPU; those of its input devices, which are made anew each time, have a dot in their name.
+gpu() {
+    local file
+    for file in /sys/devices/platform/virtio-loopback.*/name; do
+        [[ $(<"$file") = *.* ]] || echo "${file%/name}"
+    done
+}
+
+state() { cat "$(gpu)/state"; }
 
 updates() { field kept '["scanouts"][0]["updates"]'; }
 
@@ -85,7 +93,7 @@ no_client() { ! pgrep -x modetest; }
 wait_for 10 no_client
 
 # Another driver than before, whose pictures outlive the backend and the adapter all the same.
-virtio=$(basename -- "$(echo /sys/devices/platform/virtio-loopback.*/virtio*)")
+virtio=$(basename -- "$(echo "$(gpu)"/virtio*)")
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_gpu/unbind
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_gpu/bind
 card_is_back() { [[ $(field kept '["state"]') = running && -c $card ]] && modetest -M virtio_gpu -c; }

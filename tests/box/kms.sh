@@ -54,11 +54,11 @@ DEVICE_DISPLAY=kms,connector=Virtual-1 start_device odd --scanout 600x500
 gcc -O1 -Wall -Werror -I/usr/include/libdrm -o /tmp/card_client tests/box/card_client.c -ldrm
 /tmp/card_client "$card" show 3366cc 0<>/tmp/never >/tmp/odd-client.log 2>&1 &
 client=$!
-odd() {
+shows_odd() {
     screen odd && picture odd "$SCREEN/odd.png" && scripts/lib/pixels.py "$SCREEN/odd.png" size 600 500 plain 0 0 1 1 &&
         scripts/lib/pixels.py "$SCREEN/odd.ppm" pixel .5 .5 3366cc pixel .02 .5 000000 pixel .98 .5 000000 pixel .5 .02 000000
 }
-wait_for 30 odd
+wait_for 30 shows_odd
 kill "$client" && { wait "$client" || true; } 2>/dev/null
 stop_device odd
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Presenter};
 use virtio_loopback_gpu::adapter::{
-    self, Adapter, AdapterError, BackendChoice, Keep, Modes, Replug, RestartPolicy, Shared, State,
+    self, Adapter, AdapterError, BackendChoice, Keep, Monitors, Replug, RestartPolicy, Shared,
+    State,
 };
 use virtio_loopback_gpu::driver::{self, Driver};
 use virtio_loopback_gpu::limits::DeviceLimits;
@@ -79,10 +80,10 @@ impl Device {
         backend: BackendChoice,
         restarts: RestartPolicy,
     ) -> adapter::Options {
-        let modes = Modes::new(modes.iter().map(|mode| mode.parse().unwrap()).collect());
+        let monitors = Monitors::new(modes.iter().map(|mode| mode.parse().unwrap()).collect(), 1);
         adapter::Options {
             name: "test".into(),
-            modes,
+            monitors,
             backend,
             restarts,
             keep: Duration::ZERO,

@@ -37,11 +37,11 @@ fn png_holds_the_pixels_and_replaces_whole() {
     fs::write(&path, "old").unwrap();
     picture().write_png(&path).unwrap();
 
-    let file = io::BufReader::new(File::open(&path).unwrap());
+    let file = BufReader::new(File::open(&path).unwrap());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
     let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut rgb).unwrap();
-    assert_eq!((info.width, info.height, info.color_type), (3, 2, png::ColorType::Rgb));
+    assert_eq!((info.width, info.height, info.color_type), (3, 2, ColorType::Rgb));
     assert_eq!(rgb, picture().as_rgb());
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "a temporary file stayed");
 }
@@ -57,4 +57,50 @@ fn a_failed_write_leaves_nothing_behind() {
     picture().write_png(&taken).unwrap_err();
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     picture().write_png("/").unwrap_err();
+}
+
+/// A PNG file of 2x1 pixels of these bytes.
+fn png_file(
+    color: ColorType,
+    depth: png::BitDepth,
+    palette: &[u8],
+    bytes: &[u8],
+) -> tempfile::TempPath {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut encoder = png::Encoder::new(&file, 2, 1);
+    encoder.set_color(color);
+    encoder.set_depth(depth);
+    if !palette.is_empty() {
+        encoder.set_palette(palette.to_vec());
+    }
+    encoder.write_header().unwrap().write_image_data(bytes).unwrap();
+    file.into_temp_path()
+}
+
+#[test]
+fn png_files_of_all_colours_are_read() {
+    use png::BitDepth::{Eight, One, Sixteen};
+    for (color, depth, palette, bytes, rgb) in [
+        (ColorType::Rgb, Eight, &[][..], &[1, 2, 3, 4, 5, 6][..], [1, 2, 3, 4, 5, 6]),
+        (ColorType::Rgba, Eight, &[], &[255, 10, 0, 255, 255, 10, 0, 51], [255, 10, 0, 51, 2, 0]),
+        (ColorType::Grayscale, Eight, &[], &[7, 9], [7, 7, 7, 9, 9, 9]),
+        (ColorType::Grayscale, Sixteen, &[], &[7, 200, 9, 0], [7, 7, 7, 9, 9, 9]),
+        (ColorType::GrayscaleAlpha, Eight, &[], &[255, 255, 255, 0], [255, 255, 255, 0, 0, 0]),
+        (ColorType::Indexed, One, &[9, 8, 7, 6, 5, 4], &[0b0100_0000], [9, 8, 7, 6, 5, 4]),
+    ] {
+        let path = png_file(color, depth, palette, bytes);
+        let picture = Picture::read_png(&path).unwrap();
+        assert_eq!((picture.width(), picture.height()), (2, 1));
+        assert_eq!(picture.as_rgb(), rgb, "{color:?} {depth:?}");
+    }
+}
+
+#[test]
+fn what_is_no_png_is_said_by_name() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, b"GIF89a").unwrap();
+    let error = Picture::read_png(&file).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot read the PNG file {}", file.path().display()));
+    let missing = Picture::read_png("/nowhere/at.png").unwrap_err();
+    assert_eq!(missing.to_string(), "cannot read the PNG file /nowhere/at.png");
 }

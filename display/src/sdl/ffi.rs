@@ -1,11 +1,15 @@
 //! SDL calls that the binding cannot express.
 
+mod import;
+
 use std::ffi::{CStr, c_char, c_int, c_uint};
 
 use sdl2::render::{Texture, WindowCanvas};
 use sdl2::sys;
 
 use crate::{Frame, MemoryError, PixelFormat, Rect};
+
+pub(super) use self::import::Importer;
 
 /// Why pixels did not reach a texture.
 #[derive(Debug, thiserror::Error)]

@@ -251,6 +251,26 @@ static void test_cap(void)
 	      -ENOSPC);
 }
 
+/* What a driver that never unmaps had is free, and is not looked at. */
+static void test_forget(void)
+{
+	static u8 bytes[2] = { 1, 2 };
+	struct vlb_mapping mapping;
+	u64 first, second, again;
+
+	CHECK(!vlb_bounce_map(&b, &bytes[0], 1, DMA_FROM_DEVICE, &first));
+	CHECK(!vlb_bounce_map(&b, buffers[0].memory, 2 * PAGE_SIZE,
+			      DMA_FROM_DEVICE, &second));
+	*device_byte(first) = 9;
+	vlb_bounce_forget(&b);
+	CHECK(b.used == 0 && bytes[0] == 1);
+	CHECK(vlb_bounce_unmap(&b, first, &mapping) == -ENOENT);
+	CHECK(vlb_bounce_unmap(&b, second, &mapping) == -ENOENT);
+	CHECK(!vlb_bounce_map(&b, &bytes[1], 1, DMA_TO_DEVICE, &again));
+	CHECK(again >> PAGE_SHIFT == 0 && b.used == 1);
+	CHECK(vlb_bounce_unmap(&b, again, &mapping) == 0);
+}
+
 static u32 shrink(struct vlb_bounce *big)
 {
 	u32 first, n, total = 0;
@@ -370,6 +390,7 @@ int main(void)
 	vlb_bounce_refill(&b);
 	CHECK(b.ready == 256 && !vlb_bounce_is_low(&b));
 	test_cap();
+	test_forget();
 	test_shrink();
 	test_random();
 	vlb_bounce_destroy(&b);

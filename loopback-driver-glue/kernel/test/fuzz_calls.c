@@ -230,12 +230,39 @@ static void random_create(struct rng *r, struct virtio_loopback_create *create,
 	config->num_scanouts = 1 + below(r, 3);
 }
 
+/* A keyboard with two keys and a touch screen's contacts. */
+static const uint8_t input_table[] = {
+	0x01, 0x00, 4, 0, 'f', 'u', 'z', 'z',
+	0x11, 0x01, 7, 0, 0, 0, 0, 0x40, 0, 0, 1,
+	0x11, 0x03, 8, 0, 0, 0, 0, 0, 0, 0x80, 0, 0,
+	0x11, 0x14, 1, 0, 3,
+	0x12, 0x2f, 20, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0,
+};
+
+static void random_input(struct rng *r, struct virtio_loopback_create *create,
+			 uint8_t *table)
+{
+	memcpy(table, input_table, sizeof(input_table));
+	create->device_id = 18;
+	create->features = VDEV_FEATURES &
+			   ~(1ULL << VIRTIO_GPU_F_RESOURCE_BLOB);
+	create->queue_size[0] = 2 << below(r, 6);
+	create->queue_size[1] = 2 << below(r, 6);
+	create->config = (uintptr_t)table;
+	create->config_len = sizeof(input_table);
+	spoil(r, table, sizeof(input_table));
+}
+
 static void call_create(struct rng *r)
 {
 	struct virtio_loopback_create create;
 	struct virtio_gpu_config config;
+	uint8_t table[sizeof(input_table)];
 
 	random_create(r, &create, &config);
+	if (!below(r, 3))
+		random_input(r, &create, table);
 	spoil(r, &create, sizeof(create));
 	spoil(r, &config, sizeof(config));
 	CALL(peek_about(r, CONTROL), VIRTIO_LOOPBACK_CREATE, &create);

@@ -46,7 +46,8 @@ static void test_version(void)
 }
 
 static void wrong_flags(void) { create.flags = 1; }
-static void wrong_id(void) { create.device_id = 18; }
+static void wrong_id(void) { create.device_id = 17; }
+static void wrong_input(void) { create.device_id = 18; }
 static void wrong_no_id(void) { create.device_id = 0; }
 static void wrong_keep(void) { create.keep_ms = 60001; }
 static void wrong_reserved(void) { create.reserved[3] = 1; }
@@ -92,7 +93,7 @@ static void wrong_long_name(void) { memset(create.name, 'a', sizeof(create.name)
 static void wrong_behind_name(void) { create.name[31] = 'x'; create.name[30] = 0; }
 
 static void (*const wrong[])(void) = {
-	wrong_flags, wrong_id, wrong_no_id, wrong_keep, wrong_reserved,
+	wrong_flags, wrong_id, wrong_input, wrong_no_id, wrong_keep, wrong_reserved,
 	wrong_bounce,
 	wrong_timeout, wrong_version_1, wrong_platform, wrong_packed,
 	wrong_no_indirect, wrong_size_control, wrong_size_cursor,

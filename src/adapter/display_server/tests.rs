@@ -13,7 +13,7 @@ use virtio_loopback_display::{DisplayHandle, DisplayKind, Options, Picture, Pres
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{DisplayServer, DisplayServerError, MAX_BAD_REQUESTS};
-use crate::adapter::modes::Modes;
+use crate::adapter::monitors::Monitors;
 use crate::adapter::scanouts::{ScanoutError, ScanoutMemory};
 use crate::gpu::wire::{RespDisplayInfo, RespEdid};
 use crate::vhost_gpu::message::{
@@ -47,8 +47,8 @@ impl Backdoor {
         let window = memfd("driver", WINDOW, SealFlags::SHRINK);
         let memory = ScanoutMemory::new(MemoryWindow { fd: window.as_fd(), size: WINDOW }).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let modes = Modes::new(vec!["64x48".parse().unwrap()]);
-        let mut server = DisplayServer::new(theirs, display.clone(), memory, modes).unwrap();
+        let monitors = Monitors::new(vec!["64x48".parse().unwrap()], 1);
+        let mut server = DisplayServer::new(theirs, display.clone(), memory, monitors).unwrap();
         change(&mut server);
         let server = std::thread::spawn(|| server.run());
         Self { channel: Channel::new(ours), display, server, _presenter: presenter }

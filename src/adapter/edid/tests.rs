@@ -2,7 +2,8 @@
 
 use super::*;
 
-const MONITOR: Monitor = Monitor { width: 1280, height: 720, refresh: 60, dpi: 96, serial: 1 };
+const MONITOR: Monitor<'static> =
+    Monitor { width: 1280, height: 720, refresh: 60, dpi: 96, serial: 1, name: "loopback" };
 
 /// A mode of the EDID: width, height, pixel clock in Hz, and the pixels and lines with blanking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

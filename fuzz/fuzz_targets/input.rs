@@ -1,0 +1,3 @@
+#![no_main]
+
+virtio_loopback_gpu_fuzz::libfuzzer!(input);
