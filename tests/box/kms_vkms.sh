@@ -49,7 +49,10 @@ client() {
     "$@" 0<>/tmp/never >/tmp/client.log 2>&1 &
     client=$!
 }
-end_client() { kill "$client" && { wait "$client" || true; } 2>/dev/null; }
+end_client() {
+    # Who is stopped does not end.
+    kill "$client" && kill -CONT "$client" && { wait "$client" || true; } 2>/dev/null
+}
 # counted DEVICE FIELD — a figure of scanout 0.
 counted() {
     virtio-loopback-gpu ctl --name "$1" status --json | python3 -c 'import json, sys
@@ -69,7 +72,8 @@ stopped() {
     # It has said that it has drawn something.
     [[ -s /tmp/client.log ]] || return 1
     kill -STOP "$client"
-    "$@" || status=$?
+    # What fails in there ends that only.
+    ("$@") || status=$?
     kill -CONT "$client"
     return "$status"
 }
