@@ -193,11 +193,7 @@ impl KmsPresenter {
         let is_gone = self.is_lease
             && self.outputs.get(id).is_some_and(|output| !self.card.has(output.pipe.crtc));
         if is_gone {
-            log::warn!(
-                "the lease of {} has ended: nothing is shown any more",
-                self.card.description()
-            );
-            self.mastery = Mastery::Revoked;
+            self.revoked();
         } else if refused == Some(Errno::ACCESS.raw_os_error()) {
             if self.mastery == Mastery::Held {
                 log::warn!("another program has taken {}; waiting for it", self.card.description());
@@ -330,8 +326,15 @@ impl KmsPresenter {
 
     /// Tries to go on where another program may have stopped.
     fn regain(&mut self) {
-        // Who has it from a service that opens cards for others need not ask.
-        let _ = drm::Device::acquire_master_lock(&*self.card);
+        let later = Mastery::Lost { retry: Instant::now() + RETRY };
+        if !self.card.is_master() {
+            self.mastery = later;
+            // A lease that has ended meanwhile never comes back.
+            if self.is_lease && self.outputs.iter().all(|output| !self.card.has(output.pipe.crtc)) {
+                self.revoked();
+            }
+            return;
+        }
         self.mastery = Mastery::Held;
         let mut failed = None;
         for (id, output) in (0..).zip(self.outputs.iter_mut()) {
@@ -340,16 +343,19 @@ impl KmsPresenter {
             }
         }
         match failed {
-            None if self.card.is_master() => {
-                log::info!("{} is ours again", self.card.description());
-            }
-            None => self.mastery = Mastery::Lost { retry: Instant::now() + RETRY },
+            None => log::info!("{} is ours again", self.card.description()),
             Some((id, error)) => {
                 // Not told again.
-                self.mastery = Mastery::Lost { retry: Instant::now() + RETRY };
+                self.mastery = later;
                 self.failed(id, &error);
             }
         }
+    }
+
+    fn revoked(&mut self) {
+        let card = self.card.description();
+        log::warn!("the lease of {card} has ended: nothing is shown any more");
+        self.mastery = Mastery::Revoked;
     }
 
     /// Looks which displays are there.

@@ -508,3 +508,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,10 @@ client() {
     "$@" 0<>/tmp/never >/tmp/client.log 2>&1 &
     client=$!
 }
-end_client() { kill "$client" && { wait "$client" || true; } 2>/dev/null; }
+end_client() {
+    # Who is stopped does not end.
+    kill "$client" && kill -CONT "$client" && { wait "$client" || true; } 2>/dev/null
+}
 # counted DEVICE FIELD — a figure of scanout 0.
 counted() {
     virtio-loopback-gpu ctl --name "$1" status --json | python3 -c 'import json, sys
@@ -66,8 +69,11 @@ shows() {
 # stopped CMD… — with the client stopped: vkms forgets to write back what is followed by another frame.
 stopped() {
     local status=0
+    # It has said that it has drawn something.
+    [[ -s /tmp/client.log ]] || return 1
     kill -STOP "$client"
-    "$@" || status=$?
+    # What fails in there ends that only.
+    ("$@") || status=$?
     kill -CONT "$client"
     return "$status"
 }
@@ -131,6 +137,8 @@ end_owned pointer
 chgrp kvm /dev/udmabuf && chmod 660 /dev/udmabuf
 start_owned gl --scanout 640x480 --render virgl
 client kmscube -D "$card"
+drawn() { (($(counted gl presents) > 2)); }
+wait_for 120 drawn
 wait_for 90 stopped scanned cube size 640 480 pixel .02 .05 7f7f7f pixel .98 .95 7f7f7f colours 200 .4 .4 .6 .6
 if logged 'the plane takes no pixels of AB24' gl; then
     (($(counted gl copied_bytes) >= 640 * 480 * 4)) || fail "not copied: $(counted gl copied_bytes)"
@@ -142,8 +150,9 @@ end_client
 end_owned gl
 
 # A plane over what the connector shows.
-plane=$(modetest -M vkms -p | awk '/^[0-9]+\t/ { id = $1 } /value: 0$/ && type { print id; exit } { type = /type:/ || (type && !/value:/) }')
-[[ -n $plane ]] || fail "no overlay plane: $(modetest -M vkms -p)"
+plane=$(drm_info -j "$node" | python3 -c 'import json, sys
+card, = json.load(sys.stdin).values()
+print(next(plane["id"] for plane in card["planes"] if plane["properties"]["type"]["raw_value"] == 0))')
 start_owned overlay --display "kms,plane=$plane" --scanout 400x300
 client /tmp/card_client "$card" show 40c040
 wait_for 30 scanned overlay size 1024 768 pixel .5 .5 40c040 pixel .1 .1 000000 pixel .9 .9 000000
