@@ -24,7 +24,7 @@ start_device() {
     local name=$1
     shift
     modprobe virtio_loopback
-    mkfifo "/tmp/$name.ready"
+    rm -f "/tmp/$name.ready" && mkfifo "/tmp/$name.ready"
     virtio-loopback-gpu -v run --name "$name" --display "${DEVICE_DISPLAY:-headless}" --ready-fd 3 "$@" \
         3>"/tmp/$name.ready" >"/tmp/$name.log" 2>&1 &
     device=$!
