@@ -9,9 +9,11 @@ field() { virtio-loopback-gpu ctl --name "$1" status --json | python3 -c "import
 
 # gpu — the directory of the GPU; those of its input devices, which are made anew each time, have a dot in their name.
 gpu() {
-    local file
+    local file name
     for file in /sys/devices/platform/virtio-loopback.*/name; do
-        [[ $(<"$file") = *.* ]] || echo "${file%/name}"
+        # One of an input device may be about to go.
+        name=$(cat "$file" 2>/dev/null) || continue
+        [[ -z $name || $name = *.* ]] || echo "${file%/name}"
     done
 }
 
