@@ -128,6 +128,7 @@ impl AnyStatus {
             presents: scanout.into(),
             damaged_bytes: u64::from(frames) * 4,
             copied_bytes: u64::from(frames),
+            vblanks: [width.into(), 0, scanout.into()],
             frames_per_second: f64::from(frames) / 4.0,
             updates_per_second: f64::from(frames) / 2.0,
             last_present_ms: last,
