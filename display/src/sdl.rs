@@ -78,6 +78,9 @@ impl SdlPresenter {
         set_hints(&options.sdl);
         let sdl = sdl2::init().map_err(no_window_system)?;
         let video = sdl.video().map_err(no_window_system)?;
+        if video.current_video_driver() == "x11" {
+            ffi::pass_over_lost_windows();
+        }
         let mut pump = sdl.event_pump().map_err(no_window_system)?;
         // Nothing here takes text or files, and the binding panics on such events that are not
         // UTF-8.

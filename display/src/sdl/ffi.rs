@@ -1,6 +1,7 @@
 //! SDL calls that the binding cannot express.
 
 mod import;
+mod x_errors;
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 
@@ -10,6 +11,7 @@ use sdl2::sys;
 use crate::{Frame, MemoryError, PixelFormat, Rect};
 
 pub(super) use self::import::Importer;
+pub(super) use self::x_errors::pass_over_lost_windows;
 
 /// Why pixels did not reach a texture.
 #[derive(Debug, thiserror::Error)]
