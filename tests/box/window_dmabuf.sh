@@ -24,8 +24,8 @@ field() {
     virtio-loopback-gpu ctl --name gl status --json | python3 -c 'import json, sys
 print(json.load(sys.stdin)["scanouts"][0][sys.argv[1]])' "$1"
 }
-# few_copies — of all frames so far at most one was copied. A single one comes as a copy now and then, on a machine as
-# slow as this one, where opening the window takes longer than the backend waits for a display.
+# few_copies — of all frames so far at most one was copied. A single one comes as a copy now and then; seen together with
+# the backend going on without a display while the window opened, which may be why.
 few_copies() {
     local copied
     copied=$(field copied_bytes)
