@@ -42,7 +42,8 @@ cycle() {
 start_drawing() {
     "$client" "$1" show 336699 30 0<>"$NEVER" >/tmp/shown 2>&1 &
     drawing=$!
-    wait_for 40 grep -q shown /tmp/shown
+    has_drawn() { grep -q shown /tmp/shown || { cat /tmp/shown "/proc/$drawing/stack" /tmp/cycle.log && false; }; }
+    wait_for 40 has_drawn
 }
 
 # ends_as_gone — a client whose card has gone is told so.
