@@ -1,7 +1,7 @@
 #!/bin/bash
 # boot: own
 # vga: std
-# timeout: 300
+# timeout: 400
 # kernels: 6.1 6.12 forky
 # Scanouts on a connector of QEMU's display adapter (bochs-drm), as its own screen shows them: the picture is copied there
 # where the driver imports no dma-bufs. Pictures: target/test/screen/.

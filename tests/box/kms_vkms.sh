@@ -149,8 +149,14 @@ echo on >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
 there() { logged 'Virtual-1: there is a display' other; }
 wait_for 10 there
 wait_for 30 stopped scanned replugged plain 0 0 1 1 pixel .5 .5 4040c0
-echo detect >"$output/status"
+# The last picture of a client that has gone comes back, too.
 end_client
+echo off >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
+wait_for 10 is_off
+echo on >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
+wait_for 30 scanned ended plain 0 0 1 1 pixel .5 .5 4040c0
+! state | grep -q 'imported=yes' || fail "the card shows a buffer of a driver that has gone: $(state)"
+echo detect >"$output/status"
 end_owned other
 
 # A lease that is taken back.
