@@ -69,7 +69,7 @@ impl DisplayHandle {
     }
 
     /// Says whether a scanout has a monitor, which it has at first. One without is shown as long as it
-    /// is drawn; once it is not, its window goes, and nothing stands in for it.
+    /// is drawn; once it is not, its window goes or its output is switched off, and nothing stands in for it.
     ///
     /// # Errors
     ///

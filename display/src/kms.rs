@@ -160,9 +160,14 @@ impl KmsPresenter {
         let is_last = frame.is_some() && signal != Signal::Live;
         let is_shown = output.is_connected && self.mastery == Mastery::Held;
         let result = match &frame {
+            _ if signal == Signal::Unplugged => {
+                output.cursor = cursor;
+                let is_news = output.unplug(frame.as_ref());
+                if is_news && is_shown { output.switch_off() } else { Ok(()) }
+            }
             Some(frame) if !is_shown && (is_last || !damage.is_empty()) => {
                 output.cursor = cursor;
-                output.note(frame, is_last);
+                output.note_unshown(frame, is_last);
                 Ok(())
             }
             Some(frame) if is_last || !damage.is_empty() => {

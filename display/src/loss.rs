@@ -138,7 +138,11 @@ impl Waiting {
 /// Shows what the policy says, in the size of the last frame.
 fn stand_in(display: &Inner, scanout: u32, show: &LossPicture) {
     let Some(figures) = display.statistics(scanout) else { return };
-    let shown = frame(figures.width, figures.height, show)
+    let image = match show {
+        LossPicture::Image(image) => Some(image.as_ref()),
+        LossPicture::Black | LossPicture::Hold => None,
+    };
+    let shown = frame(figures.width, figures.height, image)
         .and_then(|frame| display.stand_in(scanout, frame));
     match shown {
         Ok(()) | Err(DisplayError::Closed) => {}
@@ -146,10 +150,15 @@ fn stand_in(display: &Inner, scanout: u32, show: &LossPicture) {
     }
 }
 
-fn frame(width: u32, height: u32, show: &LossPicture) -> Result<Frame, DisplayError> {
+/// A frame of this size that the picture fills as far as its shape allows; a black one without.
+pub(crate) fn frame(
+    width: u32,
+    height: u32,
+    image: Option<&Picture>,
+) -> Result<Frame, DisplayError> {
     let layout = FrameLayout::packed(width, height, PixelFormat::Xrgb8888);
     let pixels = PixelBuffer::new(u64::from(width) * u64::from(height) * 4)?;
-    if let LossPicture::Image(image) = show {
+    if let Some(image) = image {
         pixels.write(0, &scaled(image, width, height))?;
     }
     Ok(Frame::new(Arc::clone(pixels.memory()), layout)?)

@@ -80,14 +80,14 @@ run_depmod() {
 # ensure_module KERNEL — $BOX_DIR/kernel-KERNEL/updates: our module, vkms where there is one, and the indexes modprobe
 # needs to find them; and $BOX_DIR/faults-RELEASE/: ours whose allocations can be made to fail, for tests/box/faults.sh.
 ensure_module() {
-    [[ $1 != "$VKMS_KERNEL" ]] || ensure_vkms_source
+    ! has_vkms "$1" || ensure_vkms_source "$1"
     with_lock "$BOX_DIR/kernel-$1.lock" make_module "$1"
 }
 
 make_module() {
     local kernel=$1 dir=$BOX_DIR/kernel-$1 key sources=("$BOX_CACHE/kernel-$1/stamp") modules=("$BOX_DIR/kernel-$1/$MODULE_NAME.ko")
     mkdir -p -- "$dir"
-    [[ $kernel != "$VKMS_KERNEL" ]] || sources+=("$BOX_CACHE/vkms-$kernel/stamp")
+    ! has_vkms "$kernel" || sources+=("$BOX_CACHE/vkms-source-$kernel/stamp")
     if [[ ! -f $MODULE_SOURCE/Kbuild ]]; then
         note "no module source in loopback-driver-glue/kernel: going on without $MODULE_NAME"
         rm -rf -- "$dir/updates" "$dir/module.stamp"
@@ -103,8 +103,8 @@ make_module() {
     build_module "$kernel" "$dir/faults/$MODULE_NAME.ko" VLB_FAULTS=1
     # for tests, which know the release they run on
     ln -sfn -- "kernel-$kernel/faults" "$BOX_DIR/faults-$(kernel_release "$kernel")"
-    if [[ $kernel = "$VKMS_KERNEL" ]]; then
-        build_vkms "$dir/vkms.ko"
+    if has_vkms "$kernel"; then
+        build_vkms "$kernel" "$dir/vkms.ko"
         modules+=("$dir/vkms.ko")
     fi
     index_modules "$kernel" "$dir/updates" "${modules[@]}"

@@ -125,8 +125,10 @@ fn read_pixels<M: GuestMemory>(
     pixels: &mut [u32; CURSOR_PIXELS],
 ) -> Result<(), CommandError> {
     let (width, height, format) = match &resource.kind {
+        // Linux' driver shows cursors with their alpha (`virtio_gpu_cursor_formats`), and makes the dumb buffers
+        // that they are in of a format without (`virtio_gpu_mode_dumb_create`).
         Kind::Image(image) | Kind::Texture(Texture { image: Some(image), .. }) => {
-            (image.width, image.height, image.format)
+            (image.width, image.height, image.format.with_alpha())
         }
         // What Linux' driver uses for cursors, on a little-endian machine as on the wire.
         Kind::Blob(blob) => {

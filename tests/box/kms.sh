@@ -1,7 +1,7 @@
 #!/bin/bash
 # boot: own
 # vga: std
-# timeout: 300
+# timeout: 400
 # kernels: 6.1 6.12 forky
 # Scanouts on a connector of QEMU's display adapter (bochs-drm), as its own screen shows them: the picture is copied there
 # where the driver imports no dma-bufs. Pictures: target/test/screen/.
@@ -86,6 +86,43 @@ client=$!
 wait_for 90 shows desktop desktop size 1024 768 pixel .3 .02 e0e0e0 pixel .02 .9 1d3557 pixel .5 .9 1d3557
 kill "$client" && { wait "$client" || true; } 2>/dev/null
 stop_device desktop
+
+# Without --scanout the container has the very monitor that is there, and follows it.
+mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+real=/sys/class/drm/card0-Virtual-1/edid
+[[ $(wc -c <"$real") -ge 128 ]] || fail "QEMU's monitor has no EDID"
+# preferred DRIVER — the mode that the monitor of its card prefers.
+preferred() { modetest -M "$1" -c 2>/dev/null | awk '/preferred/ && /^ *#/ { print $2, $3; exit }'; }
+DEVICE_DISPLAY=kms start_device monitor
+has_monitor() { cmp "$real" "/sys/class/drm/${card##*/}"-Virtual-*/edid; }
+wait_for 20 has_monitor
+mode=$(preferred virtio_gpu)
+[[ $mode = [1-9]*x*[0-9]\ * ]] || fail "the monitor prefers no mode: $(modetest -M virtio_gpu -c)"
+IFS='x ' read -r width height _ <<<"$mode"
+expect "the preferred mode" "$mode" "$(preferred bochs-drm)"
+/tmp/card_client "$card" show 9933cc 0<>/tmp/never >/tmp/monitor-client.log 2>&1 &
+client=$!
+wait_for 30 shows monitor monitor size "$width" "$height" plain 0 0 1 1 pixel .5 .5 9933cc
+# Another monitor of another name. Bytes 54 and on are four descriptors of 18 bytes, of which that with tag 0xfc is the name.
+python3 - "$real" /tmp/other.edid <<'PYTHON'
+import sys
+edid = bytearray(open(sys.argv[1], "rb").read())
+at = next(at for at in range(54, 126, 18) if edid[at:at + 4] == b"\0\0\0\xfc")
+edid[at + 5:at + 18] = b"Other Screen\n"
+edid[127] = -sum(edid[:127]) % 256
+open(sys.argv[2], "wb").write(edid)
+PYTHON
+# Drivers of up to 6.12 read their monitor's EDID once, when they start.
+if [[ $(uname -r) != 6.* ]]; then
+    cat /tmp/other.edid >/sys/kernel/debug/dri/0/Virtual-1/edid_override
+    echo change >/sys/class/drm/card0/uevent
+    is_other() { has_monitor && grep -aq 'Other Screen' "$real"; }
+    wait_for 20 is_other
+    wait_for 20 shows monitor same-picture plain 0 0 1 1 pixel .5 .5 9933cc
+    printf reset >/sys/kernel/debug/dri/0/Virtual-1/edid_override
+fi
+kill "$client" && { wait "$client" || true; } 2>/dev/null
+stop_device monitor
 
 # What cannot be is said: our own card, no such connector, somebody else's card.
 start_device own

@@ -8,7 +8,7 @@
  *
  * CONTROL is a FIFO with a command on each line; the answer, "ok" or an error, goes to standard output:
  *
- *   capture FILE    writes what is scanned out as PPM
+ *   capture FILE [N]  writes what is scanned out as PPM, on the first connected connector or Virtual-N
  *   drop, set       stops being the card's master, and is it again
  *   revoke          ends the lease
  */
@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,7 +35,12 @@
 #define WRITEBACK_TRIES 4
 
 static int card;
-static uint32_t connector, crtc, writeback, lessee;
+static uint32_t lessee;
+
+/* What shows something: a connector, the CRTC that drives it, and the connector that writes back what that shows. */
+struct pipe {
+	uint32_t connector, crtc, writeback;
+};
 
 static void die(const char *what)
 {
@@ -58,36 +64,68 @@ static uint32_t property(uint32_t object, uint32_t type, const char *name)
 	return id;
 }
 
-/* Finds the connector, its CRTC and the writeback connector. */
-static void find_objects(void)
+/* The CRTC that drives a connector, by its place among the card's, or the first that could. */
+static int crtc_index(const drmModeRes *resources, const drmModeConnector *found)
+{
+	drmModeEncoder *encoder = drmModeGetEncoder(card, found->encoder_id ? found->encoder_id : found->encoders[0]);
+	int index = encoder ? ffs((int)encoder->possible_crtcs) - 1 : 0;
+
+	for (int i = 0; encoder && i < resources->count_crtcs; i++)
+		if (resources->crtcs[i] == encoder->crtc_id)
+			index = i;
+	drmModeFreeEncoder(encoder);
+	return index;
+}
+
+/* Finds the connector of this number in its name, or for 0 the first that is connected. */
+static int find_pipe(uint32_t number, struct pipe *pipe)
 {
 	drmModeRes *resources = drmModeGetResources(card);
+	int index = -1;
 
-	if (!resources || resources->count_crtcs < 1)
-		die("resources");
-	crtc = resources->crtcs[0];
+	memset(pipe, 0, sizeof(*pipe));
+	if (!resources)
+		return -errno;
+	/* Writeback connectors come before the others or after them, by version. */
+	for (int i = 0; i < resources->count_connectors; i++) {
+		drmModeConnector *found = drmModeGetConnector(card, resources->connectors[i]);
+		bool is_it = number ? found->connector_type_id == number : found->connection == DRM_MODE_CONNECTED;
+
+		if (found->connector_type != DRM_MODE_CONNECTOR_WRITEBACK && is_it && !pipe->connector) {
+			pipe->connector = found->connector_id;
+			index = crtc_index(resources, found);
+		}
+		drmModeFreeConnector(found);
+	}
 	for (int i = 0; i < resources->count_connectors; i++) {
 		drmModeConnector *found = drmModeGetConnector(card, resources->connectors[i]);
 
-		if (found->connector_type == DRM_MODE_CONNECTOR_WRITEBACK)
-			writeback = found->connector_id;
-		else if (!connector && found->connection == DRM_MODE_CONNECTED)
-			connector = found->connector_id;
+		if (found->connector_type == DRM_MODE_CONNECTOR_WRITEBACK && !pipe->writeback) {
+			drmModeEncoder *encoder = drmModeGetEncoder(card, found->encoders[0]);
+
+			if (index >= 0 && encoder->possible_crtcs & 1u << index)
+				pipe->writeback = found->connector_id;
+			drmModeFreeEncoder(encoder);
+		}
 		drmModeFreeConnector(found);
 	}
+	if (index >= 0 && index < resources->count_crtcs)
+		pipe->crtc = resources->crtcs[index];
 	drmModeFreeResources(resources);
-	if (!connector || !writeback) {
-		fprintf(stderr, "no connector or no writeback connector\n");
-		exit(1);
-	}
+	return pipe->connector && pipe->crtc && pipe->writeback ? 0 : -ENXIO;
 }
 
 static int lease(void)
 {
 	drmModePlaneRes *planes = drmModeGetPlaneResources(card);
-	uint32_t objects[16] = { connector, crtc };
-	int count = 2, fd;
+	struct pipe pipe;
+	uint32_t objects[16];
+	int count = 0, fd;
 
+	if (find_pipe(0, &pipe))
+		die("no connector or no writeback connector");
+	objects[count++] = pipe.connector;
+	objects[count++] = pipe.crtc;
 	for (uint32_t i = 0; i < planes->count_planes && count < 16; i++)
 		objects[count++] = planes->planes[i];
 	fd = drmModeCreateLease(card, objects, count, O_CLOEXEC, &lessee);
@@ -145,8 +183,9 @@ static int write_picture(const char *path, const struct buffer *buffer, uint32_t
  * Has the CRTC drive the writeback connector instead of the other one for a frame: it drives no two at once
  * (drm_atomic_check_valid_clones()). What is on its planes stays as it is.
  */
-static int capture(const char *path)
+static int capture(const char *path, const struct pipe *pipe)
 {
+	uint32_t connector = pipe->connector, crtc = pipe->crtc, writeback = pipe->writeback;
 	drmModeCrtc *state = drmModeGetCrtc(card, crtc);
 	drmModeAtomicReq *request = drmModeAtomicAlloc();
 	uint32_t crtc_id = property(writeback, DRM_MODE_OBJECT_CONNECTOR, "CRTC_ID");
@@ -197,10 +236,15 @@ static int command(char *line)
 {
 	line[strcspn(line, "\n")] = 0;
 	if (!strncmp(line, "capture ", 8)) {
-		int ret = -ETIMEDOUT;
+		char *path = strtok(line + 8, " "), *number = strtok(NULL, " ");
+		struct pipe pipe;
+		int ret = find_pipe(number ? (uint32_t)atoi(number) : 0, &pipe);
 
+		if (ret)
+			return ret;
+		ret = -ETIMEDOUT;
 		for (int i = 0; i < WRITEBACK_TRIES && ret == -ETIMEDOUT; i++)
-			ret = capture(line + 8);
+			ret = capture(path, &pipe);
 		return ret;
 	}
 	if (!strcmp(line, "drop"))
@@ -230,7 +274,6 @@ int main(int argc, char **argv)
 	if (card < 0 || drmSetClientCap(card, DRM_CLIENT_CAP_ATOMIC, 1) ||
 	    drmSetClientCap(card, DRM_CLIENT_CAP_WRITEBACK_CONNECTORS, 1))
 		die(argv[1]);
-	find_objects();
 	fd = share ? card : lease();
 	child = fork();
 	if (child == 0) {

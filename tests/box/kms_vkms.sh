@@ -1,97 +1,19 @@
 #!/bin/bash
+# kernels: 6.12 forky
 # boot: own
 # timeout: 600
 # Scanouts on vkms, a card that imports dma-bufs, has real vblanks and a pointer's plane, and writes back what it has
 # scanned out: frames get there without a copy of ours, counted, and are what the client drew. The card is leased to the
 # adapter, so that its owner can look (kms_owner.c). Pictures: target/test/kms_vkms-*.
 . tests/box/lib.sh
+. tests/box/kms_lib.sh
 
 OUT=target/test/kms_vkms
-# With two processors, vkms of 6.12 hangs the kernel now and then when an output is switched off: vkms_disable_vblank waits
-# for the timer of its vblanks under the lock that the timer waits for (hrtimer_cancel in drm_vblank_disable_and_save).
-second=/sys/devices/system/cpu/cpu1/online
-if [[ -e $second ]]; then
-    echo 0 >"$second"
-    trap 'echo 1 >"$second"' EXIT
-fi
-modprobe vkms enable_cursor=1 enable_overlay=1
-node=$(for card in /sys/class/drm/card?; do
-    [[ $(readlink -f "$card/device") != */vkms ]] || echo "/dev/dri/${card##*/}"
-done)
-[[ -c $node ]] || fail "no card of vkms"
-output=/sys/class/drm/${node##*/}-Virtual-1
-mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
-state() { cat "/sys/kernel/debug/dri/${node##*card}/state"; }
-flags=(-O1 -Wall -Werror -I/usr/include/libdrm)
-gcc "${flags[@]}" -o /tmp/kms_owner tests/box/kms_owner.c -ldrm
-gcc "${flags[@]}" -o /tmp/card_client tests/box/card_client.c -ldrm
-modprobe virtio_loopback
-rm -f /tmp/never /tmp/control && mkfifo /tmp/never /tmp/control
 
-# start_owned NAME [--share] [OPTION…] — a device on a lease of the card, or on its owner's very file. Sets $card.
-start_owned() {
-    local name=$1 line share=()
-    shift
-    [[ ${1-} != --share ]] || { share=(--share) && shift; }
-    rm -f "/tmp/$name.ready" && mkfifo "/tmp/$name.ready"
-    /tmp/kms_owner "${share[@]}" "$node" /tmp/control -- virtio-loopback-gpu -v run --name "$name" --drm-fd 7 \
-        --ready-fd 3 "$@" 3>"/tmp/$name.ready" >/tmp/answers 2>"/tmp/$name.log" &
-    owner=$!
-    read -r -t 20 line <"/tmp/$name.ready" || fail "$name is not ready: $(cat "/tmp/$name.log")"
-    read -r _ _ card _ <<<"$line"
-}
-# ask COMMAND — has the card's owner do something.
-ask() {
-    local before
-    before=$(wc -l </tmp/answers)
-    echo "$*" >/tmp/control
-    answered() { (($(wc -l </tmp/answers) > before)); }
-    wait_for 60 answered
-    expect "the owner's answer to $*" "$(tail -n 1 /tmp/answers)" ok
-}
-end_owned() {
-    virtio-loopback-gpu ctl --name "$1" quit
-    kill "$owner" && { wait "$owner" || true; } 2>/dev/null
-}
-client() {
-    "$@" 0<>/tmp/never >/tmp/client.log 2>&1 &
-    client=$!
-}
-end_client() {
-    kill "$client"
-    # Who is stopped does not end; who was not has ended by now, perhaps.
-    { kill -CONT "$client" || true; wait "$client" || true; } 2>/dev/null
-}
-# counted DEVICE FIELD — a figure of scanout 0.
-counted() {
-    virtio-loopback-gpu ctl --name "$1" status --json | python3 -c 'import json, sys
-print(json.load(sys.stdin)["scanouts"][0][sys.argv[1]])' "$2"
-}
-# scanned NAME CHECK… — what the card has scanned out is as CHECK says.
-scanned() {
-    ask capture "$OUT-$1.ppm" && scripts/lib/pixels.py "$OUT-$1.ppm" "${@:2}"
-}
-# shows DEVICE NAME CHECK… — and is DEVICE's screenshot, to the last pixel.
-shows() {
-    picture "$1" "$OUT-$2.png" && scanned "$2" "${@:3}" same "$OUT-$2.png" 0
-}
-# stopped CMD… — with the client stopped: vkms forgets to write back what is followed by another frame.
-stopped() {
-    local status=0
-    # It has said that it has drawn something.
-    [[ -s /tmp/client.log ]] || return 1
-    kill -STOP "$client"
-    # What fails in there ends that only.
-    ("$@") || status=$?
-    kill -CONT "$client"
-    return "$status"
-}
-connector() { modetest -M virtio_gpu -c | awk '$3 == "connected" { print $1 }'; }
-logged() { grep -q "$1" "/tmp/$2.log"; }
-no_copy() {
-    logged 'scanned out where it is, no byte is copied' "$1" || fail "not scanned out where it is: $(cat "/tmp/$1.log")"
-    expect "bytes copied for $1" "$(counted "$1" copied_bytes)" 0
-}
+one_processor
+modprobe vkms enable_cursor=1 enable_overlay=1
+find_vkms
+output=/sys/class/drm/${node##*/}-Virtual-1
 
 # Buffers of the driver (guest blobs).
 start_owned bars --scanout 1024x768
@@ -169,6 +91,30 @@ no_copy overlay
 end_client
 end_owned overlay
 
+# A monitor that is removed: its last picture goes when nobody draws it any more, and the next one is shown.
+monitor() { virtio-loopback-gpu ctl --name removed scanout "$@"; }
+is_off() { ! state | grep -q -e 'active=1' -e 'fb=[1-9]'; }
+signal_is() { [[ $(counted removed signal) = "$1" ]]; }
+start_owned removed --scanout 1024x768
+client /tmp/card_client "$card" show c0c040 30
+wait_for 30 stopped scanned monitor plain 0 0 1 1 pixel .5 .5 c0c040
+end_client
+wait_for 10 signal_is off
+state | grep -q 'active=1' || fail "the last picture does not stay: $(state)"
+monitor remove 0
+wait_for 10 is_off
+expect "its scanout" "$(counted removed signal)" unplugged
+expect "its index" "$(monitor add 1024x768)" 0
+is_off || fail "on with nothing to show: $(state)"
+client /tmp/card_client "$card" show 40c0c0 30
+wait_for 30 stopped scanned added plain 0 0 1 1 pixel .5 .5 40c0c0
+# It is drawn, and so shown, till the client takes notice.
+monitor remove 0
+wait_for 30 stopped scanned drawn plain 0 0 1 1 pixel .5 .5 40c0c0
+end_client
+wait_for 10 is_off
+end_owned removed
+
 # Another program takes the card for a while, and the adapter neither fails nor spins.
 start_owned other --share --display kms --scanout 1024x768
 client /tmp/card_client "$card" show c04040 30
@@ -203,8 +149,14 @@ echo on >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
 there() { logged 'Virtual-1: there is a display' other; }
 wait_for 10 there
 wait_for 30 stopped scanned replugged plain 0 0 1 1 pixel .5 .5 4040c0
-echo detect >"$output/status"
+# The last picture of a client that has gone comes back, too.
 end_client
+echo off >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
+wait_for 10 is_off
+echo on >"$output/status" && echo change >"/sys/class/drm/${node##*/}/uevent"
+wait_for 30 scanned ended plain 0 0 1 1 pixel .5 .5 4040c0
+! state | grep -q 'imported=yes' || fail "the card shows a buffer of a driver that has gone: $(state)"
+echo detect >"$output/status"
 end_owned other
 
 # A lease that is taken back.

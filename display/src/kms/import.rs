@@ -69,6 +69,13 @@ impl Imports {
             remove(card, import.framebuffer);
         }
     }
+
+    /// Lets go of all of them. None is shown.
+    pub(super) fn clear(&mut self, card: &Card) {
+        for import in self.imports.drain(..) {
+            remove(card, import.framebuffer);
+        }
+    }
 }
 
 fn remove(card: &Card, framebuffer: framebuffer::Handle) {

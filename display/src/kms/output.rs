@@ -17,7 +17,7 @@ use super::plan::{FrameKind, Path, Plan, Planner};
 use super::saved::Saved;
 use crate::cursor::Cursor;
 use crate::shared::Completion;
-use crate::{Frame, MemoryError, Picture, Rect};
+use crate::{DisplayError, Frame, MemoryError, Picture, Rect, loss};
 
 /// Why a picture is not shown.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ pub(super) enum OutputError {
     Buffer(#[source] io::Error),
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    #[error("the last picture cannot be shown again")]
+    Again(#[source] DisplayError),
     #[error("{0} has no mode")]
     NoMode(String),
 }
@@ -105,6 +107,8 @@ pub(super) struct Output {
     source: Option<Frame>,
     /// The last picture of a source that has ended.
     kept: Option<Picture>,
+    /// The scanout has no monitor: the output is off until it is drawn again.
+    is_unplugged: bool,
     /// When the last commit was done, and the number of its vblank.
     last_landing: Option<(Instant, u32)>,
     /// Bytes copied that nobody has asked for yet.
@@ -131,6 +135,7 @@ impl Output {
             shown: None,
             source: None,
             kept: None,
+            is_unplugged: false,
             last_landing: None,
             copied: 0,
         }
@@ -244,7 +249,7 @@ impl Output {
             }
             Ok(_) => Ok(()),
             Err(error) => {
-                self.shown = previous;
+                self.shown = previous.filter(|_| !is_last);
                 // The next frame may be shown by a copy.
                 self.plan = None;
                 Err(error)
@@ -318,16 +323,19 @@ impl Output {
     pub(super) fn show_again(&mut self) -> Result<(), OutputError> {
         self.forget_mode();
         self.plan = None;
-        if let Some(frame) = self.source.clone() {
-            let damage = [frame.layout().bounds()];
-            return self.show(Update {
-                frame: &frame,
-                damage: &damage,
-                done: Vec::new(),
-                is_last: false,
-            });
+        if self.is_unplugged {
+            return self.switch_off();
         }
-        if self.shown.is_some() { self.commit(None, false, Vec::new()).map(drop) } else { Ok(()) }
+        let (frame, is_last) = match (&self.source, &self.kept) {
+            (Some(frame), _) => (frame.clone(), false),
+            (None, Some(picture)) => {
+                let frame = loss::frame(picture.width(), picture.height(), Some(picture));
+                (frame.map_err(OutputError::Again)?, true)
+            }
+            (None, None) => return Ok(()),
+        };
+        let damage = [frame.layout().bounds()];
+        self.show(Update { frame: &frame, damage: &damage, done: Vec::new(), is_last })
     }
 
     /// Ends what is under way without an answer of the card's. Whoever waits is answered.
@@ -485,30 +493,50 @@ impl Output {
         Ok(Some(picture))
     }
 
-    /// Remembers what is to be shown when that is possible.
-    pub(super) fn note(&mut self, frame: &Frame, is_last: bool) {
+    fn note(&mut self, frame: &Frame, is_last: bool) {
+        self.is_unplugged = false;
         self.source = (!is_last).then(|| frame.clone());
         self.kept = if is_last { frame.picture().ok() } else { None };
     }
 
-    /// Switches the output off: its display is gone.
-    pub(super) fn switch_off(&mut self) {
+    /// Remembers what is to be shown when that is possible.
+    pub(super) fn note_unshown(&mut self, frame: &Frame, is_last: bool) {
+        self.note(frame, is_last);
+        if is_last {
+            self.shown = None;
+        }
+    }
+
+    /// Remembers that the scanout has no monitor any more. False if that was known. `frame` is its source, if
+    /// it may still be read.
+    pub(super) fn unplug(&mut self, frame: Option<&Frame>) -> bool {
+        if let Some(frame) = frame {
+            self.note_unshown(frame, true);
+        }
+        !std::mem::replace(&mut self.is_unplugged, true)
+    }
+
+    /// Switches the output off: its display is gone, or the scanout's monitor.
+    pub(super) fn switch_off(&mut self) -> Result<(), OutputError> {
         self.flight = None;
+        self.shown = None;
+        let is_fixed = self.fixed_mode().is_some();
         let mut commit = Commit::new(&self.card);
-        if let Some(plane) = self.pipe.picture() {
+        let Pipe { primary, overlay, cursor, .. } = &self.pipe;
+        // Under an overlay plane is what somebody else shows, or, in a mode of ours, the backdrop.
+        let below = primary.as_ref().filter(|_| !is_fixed);
+        for plane in [below, overlay.as_ref(), cursor.as_ref()].into_iter().flatten() {
             commit.plane(&self.pipe, plane, None);
         }
-        if let Some(plane) = &self.pipe.cursor {
-            commit.plane(&self.pipe, plane, None);
-        }
-        if self.fixed_mode().is_none() {
+        if !is_fixed {
             commit.off(&self.pipe, &self.connector);
         }
-        if let Err(error) = commit.finish() {
-            log::debug!("{}: not switched off: {error}", self.connector.name);
-        }
+        let result = commit.finish();
         drop(commit);
         self.forget_mode();
+        result.map_err(OutputError::Commit)?;
+        self.imports.clear(&self.card);
+        Ok(())
     }
 
     /// Shows what was there before.

@@ -130,7 +130,7 @@ impl Outputs {
             match (was_connected, output.is_connected) {
                 (true, false) => {
                     log::info!("{}: the display is gone", output.connector.name);
-                    output.switch_off();
+                    failures.extend(output.switch_off().err().map(|error| (scanout, error)));
                     events.push(DisplayEvent::Disconnected { scanout });
                 }
                 (false, true) | (true, true) if !(was_connected && is_same) => {

@@ -217,4 +217,15 @@ impl Format {
             same => same,
         }
     }
+
+    /// The same format with alpha: what a cursor shows.
+    pub const fn with_alpha(self) -> Self {
+        match self {
+            Self::B8g8r8x8 => Self::B8g8r8a8,
+            Self::X8r8g8b8 => Self::A8r8g8b8,
+            Self::R8g8b8x8 => Self::R8g8b8a8,
+            Self::X8b8g8r8 => Self::A8b8g8r8,
+            same => same,
+        }
+    }
 }
