@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use evdev::raw_stream::RawDevice;
-use evdev::{KeyCode, LedCode, PropType, RelativeAxisCode};
+use evdev::{InputId, KeyCode, LedCode, PropType, RelativeAxisCode};
 use rustix::fs::OFlags;
 
 use super::codes::{
@@ -68,6 +68,26 @@ impl FromStr for SourceOptions {
     }
 }
 
+/// What a device is known by when it comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Bus, vendor, product and version.
+    ids: InputId,
+    name: Option<String>,
+    /// Its serial number, if it has one.
+    unique: Option<String>,
+}
+
+impl Identity {
+    fn of(device: &RawDevice) -> Self {
+        Self {
+            ids: device.input_id(),
+            name: device.name().map(str::to_owned),
+            unique: device.unique_name().map(str::to_owned),
+        }
+    }
+}
+
 /// A device that is read.
 #[derive(Debug)]
 pub struct EvdevSource {
@@ -81,13 +101,18 @@ pub struct EvdevSource {
 }
 
 impl EvdevSource {
-    /// Begins to read a device.
+    /// Begins to read a device. With `known` it is one that comes back: others often get the number of a
+    /// device that is gone, and nobody has said that these shall be read, or even grabbed.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or is one that has no counterpart here.
-    pub fn open(options: &SourceOptions) -> Result<Self, InputError> {
+    /// It cannot be opened, is one that has no counterpart here, or is not the one that is known.
+    pub fn open(options: &SourceOptions, known: Option<&Identity>) -> Result<Self, InputError> {
         let device = RawDevice::open(&options.path).map_err(failed("opening an input device"))?;
+        if known.is_some_and(|known| *known != Identity::of(&device)) {
+            let name = device.name().unwrap_or("without a name").to_owned();
+            return Err(InputError::OtherDevice { path: options.path.clone(), name });
+        }
         rustix::fs::fcntl_setfl(&device, OFlags::NONBLOCK)
             .map_err(|errno| failed("setting an input device up")(errno.into()))?;
         let axes: BTreeMap<u16, (i64, i64)> = device
@@ -119,6 +144,11 @@ impl EvdevSource {
     /// Where it becomes readable.
     pub fn fd(&self) -> RawFd {
         self.device.as_fd().as_raw_fd()
+    }
+
+    /// What it is known by.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.device)
     }
 
     /// What it was opened as.
@@ -223,8 +253,8 @@ mod tests {
     #[test]
     fn what_is_no_input_device_is_refused() {
         let options = "/dev/null".parse().unwrap();
-        assert!(matches!(EvdevSource::open(&options), Err(InputError::Io { .. })));
+        assert!(matches!(EvdevSource::open(&options, None), Err(InputError::Io { .. })));
         let options = "/dev/input/there-is-none".parse().unwrap();
-        assert!(matches!(EvdevSource::open(&options), Err(InputError::Io { .. })));
+        assert!(matches!(EvdevSource::open(&options, None), Err(InputError::Io { .. })));
     }
 }
