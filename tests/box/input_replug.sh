@@ -23,13 +23,6 @@ effort() {
     awk '{ print $14 + $15 }' "/proc/$device/stat"
 }
 
-# count FILE TEXT COUNT — whether so many lines of it have the text in them.
-count() {
-    local found
-    found=$(grep -cF -- "$2" "$1") || true
-    [[ $found = "$3" ]] || { echo "$found lines with '$2' in $1, not $3" && return 1; }
-}
-
 source_device keyboard && wait_for 20 test -L "$link"
 source_device mouse && mouse=$node
 start_device cluster --input-device "$link,grab" --input-device "$mouse"
@@ -41,6 +34,10 @@ watch 'cluster scanout 0 keyboard' /tmp/keys
 watch 'cluster scanout 0 mouse' /tmp/motion
 stdbuf -oL libinput debug-events --show-keycodes --udev seat-cluster >/tmp/libinput.log 2>&1 &
 wait_for 20 grep -q 'cluster scanout 0 touch .*cap:t' /tmp/libinput.log
+# The kernel's console would set its own light whenever somebody plugs a keyboard in.
+for file in "/sys/class/input/$(basename "$(node_of 'cluster scanout 0 keyboard')")/device/input"*::capslock/trigger; do
+    echo none >"$file"
+done
 light 'cluster scanout 0 keyboard' 1 1
 wait_for 20 grep -qx 'LED_CAPSL 1' /tmp/keyboard.log
 
