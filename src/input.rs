@@ -15,6 +15,7 @@
 )]
 
 pub mod codes;
+mod contacts;
 mod device;
 mod evdev_source;
 #[cfg(fuzzing)]

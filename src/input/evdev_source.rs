@@ -11,8 +11,10 @@ use evdev::{InputId, KeyCode, LedCode, PropType, RelativeAxisCode};
 use rustix::fs::OFlags;
 
 use super::codes::{
-    ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_X, ABS_Y, EV_ABS, EV_LED, EV_SYN, SYN_REPORT,
+    ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_MT_SLOT, ABS_X, ABS_Y, EV_ABS, EV_LED, EV_SYN,
+    SYN_REPORT,
 };
+use super::contacts::{Contacts, SourceId};
 use super::device::{InputError, failed};
 use super::kind::DeviceKind;
 use super::sorter::{Frames, Positions, Sorter, scale};
@@ -101,13 +103,17 @@ pub struct EvdevSource {
 }
 
 impl EvdevSource {
-    /// Begins to read a device. With `known` it is one that comes back: others often get the number of a
+    /// Begins to read a device, as that source. With `known` it is one that comes back: others often get the number of a
     /// device that is gone, and nobody has said that these shall be read, or even grabbed.
     ///
     /// # Errors
     ///
     /// It cannot be opened, is one that has no counterpart here, or is not the one that is known.
-    pub fn open(options: &SourceOptions, known: Option<&Identity>) -> Result<Self, InputError> {
+    pub fn open(
+        options: &SourceOptions,
+        source: SourceId,
+        known: Option<&Identity>,
+    ) -> Result<Self, InputError> {
         let device = RawDevice::open(&options.path).map_err(failed("opening an input device"))?;
         if known.is_some_and(|known| *known != Identity::of(&device)) {
             let name = device.name().unwrap_or("without a name").to_owned();
@@ -115,11 +121,16 @@ impl EvdevSource {
         }
         rustix::fs::fcntl_setfl(&device, OFlags::NONBLOCK)
             .map_err(|errno| failed("setting an input device up")(errno.into()))?;
-        let axes: BTreeMap<u16, (i64, i64)> = device
-            .get_absinfo()
-            .map_err(failed("asking an input device for its axes"))?
-            .map(|(axis, info)| (axis.0, (info.minimum().into(), info.maximum().into())))
-            .collect();
+        let mut slot = 0;
+        let mut axes = BTreeMap::new();
+        let infos = device.get_absinfo().map_err(failed("asking an input device for its axes"))?;
+        for (axis, info) in infos {
+            axes.insert(axis.0, (info.minimum().into(), info.maximum().into()));
+            // It says a slot only when that is another than the last one.
+            if axis.0 == ABS_MT_SLOT {
+                slot = info.value();
+            }
+        }
         let direct = device.properties().contains(PropType::DIRECT);
         let touched = device.supported_keys().is_some_and(|keys| keys.contains(KeyCode::BTN_TOUCH));
         if touched && !direct {
@@ -129,7 +140,8 @@ impl EvdevSource {
         let options = options.clone();
         let moves = device.supported_relative_axes();
         let is_mouse = moves.is_some_and(|axes| axes.contains(RelativeAxisCode::REL_X));
-        let sorter = Sorter::new(if is_mouse { DeviceKind::Mouse } else { DeviceKind::Pointer });
+        let pointer = if is_mouse { DeviceKind::Mouse } else { DeviceKind::Pointer };
+        let sorter = Sorter::new(source, pointer, slot);
         let mut source = Self { device, options, axes, sorter, dropped: false };
         log::info!(
             "input: {} ({}) for scanout {}",
@@ -168,12 +180,16 @@ impl EvdevSource {
         }
     }
 
-    /// Takes what there is, and hands frames on.
+    /// Takes what there is, and hands frames on; `contacts` are those of its scanout.
     ///
     /// # Errors
     ///
     /// The device is gone.
-    pub fn read(&mut self, mut send: impl FnMut(Frames)) -> io::Result<()> {
+    pub fn read(
+        &mut self,
+        contacts: &mut Contacts,
+        mut send: impl FnMut(Frames),
+    ) -> io::Result<()> {
         let events: Vec<Event> = match self.device.fetch_events() {
             Ok(events) => events
                 .map(|event| Event::new(event.event_type().0, event.code(), event.value()))
@@ -186,10 +202,13 @@ impl EvdevSource {
                 (EV_SYN, SYN_DROPPED) => self.dropped = true,
                 (EV_SYN, SYN_REPORT) if std::mem::take(&mut self.dropped) => {
                     // What has gone up meanwhile is not told again.
-                    send(self.sorter.release());
+                    send(self.sorter.release(contacts));
                 }
                 _ if self.dropped => {}
-                _ => send(self.sorter.push(self.converted(event), Positions::Device)),
+                _ => {
+                    let event = self.converted(event);
+                    send(self.sorter.push(event, Positions::Device, contacts));
+                }
             }
         }
         self.grab_when_idle();
@@ -209,8 +228,8 @@ impl EvdevSource {
     }
 
     /// What it holds goes up.
-    pub fn release(&mut self) -> Frames {
-        self.sorter.release()
+    pub fn release(&mut self, contacts: &mut Contacts) -> Frames {
+        self.sorter.release(contacts)
     }
 
     /// Has the device show what the driver wants of its lights.
@@ -252,9 +271,9 @@ mod tests {
 
     #[test]
     fn what_is_no_input_device_is_refused() {
-        let options = "/dev/null".parse().unwrap();
-        assert!(matches!(EvdevSource::open(&options, None), Err(InputError::Io { .. })));
-        let options = "/dev/input/there-is-none".parse().unwrap();
-        assert!(matches!(EvdevSource::open(&options, None), Err(InputError::Io { .. })));
+        let open =
+            |path: &str| EvdevSource::open(&path.parse().unwrap(), SourceId::Device(0), None);
+        assert!(matches!(open("/dev/null"), Err(InputError::Io { .. })));
+        assert!(matches!(open("/dev/input/there-is-none"), Err(InputError::Io { .. })));
     }
 }

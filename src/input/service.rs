@@ -11,6 +11,7 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::codes::{EV_LED, EV_SYN};
+use super::contacts::Contacts;
 use super::device::{InputError, VirtioInput, Wake, device_config, failed};
 use super::evdev_source::SourceOptions;
 use super::kind::DeviceKind;
@@ -174,6 +175,7 @@ impl InputService {
             sinks: Vec::new(),
             sources: Sources::default(),
             lights: BTreeMap::new(),
+            contacts: BTreeMap::new(),
             windows: BTreeMap::new(),
             seat: if options.any_seat { Some(Seat::Own) } else { None },
             look_at: None,
@@ -230,6 +232,8 @@ struct Service {
     sources: Sources,
     /// What a scanout's driver wants of its lights, for sources that come back.
     lights: BTreeMap<u32, BTreeMap<u16, i32>>,
+    /// By scanout: what its sources touch.
+    contacts: BTreeMap<u32, Contacts>,
     /// By scanout.
     windows: BTreeMap<u32, Sorter>,
     /// Whose the devices are, once that is known.
@@ -313,7 +317,8 @@ impl Service {
             Some((width, height)) if width > 0 && height > 0 => Positions::Pixels { width, height },
             _ => Positions::Unknown,
         };
-        let frames = self.windows.entry(scanout).or_default().push(event, positions);
+        let contacts = self.contacts.entry(scanout).or_default();
+        let frames = self.windows.entry(scanout).or_default().push(event, positions, contacts);
         self.send(scanout, &frames);
     }
 
@@ -361,7 +366,10 @@ impl Service {
         let windows = self.windows.iter_mut();
         let released: Vec<(u32, Frames)> = windows
             .filter(|(number, _)| scanout.is_none_or(|scanout| scanout == **number))
-            .map(|(number, sorter)| (*number, sorter.release()))
+            .map(|(number, sorter)| {
+                let contacts = self.contacts.entry(*number).or_default();
+                (*number, sorter.release(contacts))
+            })
             .collect();
         for (scanout, frames) in released {
             self.send(scanout, &frames);
@@ -404,7 +412,8 @@ impl Service {
         let Some(source) = self.sources.get(index) else { return };
         let scanout = source.options().scanout;
         let mut sorted = Vec::new();
-        let read = source.read(|frames| sorted.push(frames));
+        let contacts = self.contacts.entry(scanout).or_default();
+        let read = source.read(contacts, |frames| sorted.push(frames));
         for frames in sorted {
             self.send(scanout, &frames);
         }
@@ -419,9 +428,10 @@ impl Service {
 
     /// A source is gone: what it held goes up.
     fn lose_source(&mut self, index: usize) {
-        if let Some((scanout, frames)) = self.sources.lose(index) {
-            self.send(scanout, &frames);
-        }
+        let Some(source) = self.sources.get(index) else { return };
+        let scanout = source.options().scanout;
+        let frames = self.sources.lose(index, self.contacts.entry(scanout).or_default());
+        self.send(scanout, &frames);
     }
 
     /// Takes sources that have come back, and awaits those that are gone.

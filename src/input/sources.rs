@@ -6,6 +6,7 @@
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use super::contacts::{Contacts, SourceId};
 use super::device::InputError;
 use super::evdev_source::{EvdevSource, Identity, SourceOptions};
 use super::path_watch::PathWatch;
@@ -49,8 +50,9 @@ impl Sources {
     ///
     /// It cannot be opened, or is one that has no counterpart here.
     pub fn open(&mut self, options: &SourceOptions) -> Result<(usize, RawFd), InputError> {
-        let device = EvdevSource::open(options, None)?;
-        let (number, fd) = (self.list.len(), device.fd());
+        let number = self.list.len();
+        let device = EvdevSource::open(options, SourceId::Device(number), None)?;
+        let fd = device.fd();
         self.list.push(Source {
             options: options.clone(),
             identity: device.identity(),
@@ -76,11 +78,16 @@ impl Sources {
         of.filter_map(|source| source.device.as_mut())
     }
 
-    /// One is gone. Gives its scanout, and what has to go up there.
-    pub fn lose(&mut self, number: usize) -> Option<(u32, Frames)> {
-        let source = self.list.get_mut(number)?;
-        source.told_of_other = false;
-        Some((source.options.scanout, source.device.take()?.release()))
+    /// One is gone, whose scanout has these contacts. Gives what has to go up there.
+    pub fn lose(&mut self, number: usize, contacts: &mut Contacts) -> Frames {
+        let source = self.list.get_mut(number);
+        let lost = source.and_then(|source| {
+            source.told_of_other = false;
+            source.device.take()
+        });
+        let frames = lost.map(|mut device| device.release(contacts)).unwrap_or_default();
+        contacts.forget(SourceId::Device(number));
+        frames
     }
 
     /// Where it becomes readable when something may have come back; `None` if nothing is awaited.
@@ -100,7 +107,7 @@ impl Sources {
         let watch = if paths.is_empty() { None } else { Some(PathWatch::new(paths)) };
         let mut back = Vec::new();
         for (number, source) in self.list.iter_mut().enumerate() {
-            if source.is_awaited() && source.open_again() {
+            if source.is_awaited() && source.open_again(number) {
                 back.push(number);
             }
         }
@@ -116,9 +123,9 @@ impl Sources {
 
 impl Source {
     /// Whether it has come back.
-    fn open_again(&mut self) -> bool {
+    fn open_again(&mut self, number: usize) -> bool {
         let path = self.options.path.display();
-        match EvdevSource::open(&self.options, Some(&self.identity)) {
+        match EvdevSource::open(&self.options, SourceId::Device(number), Some(&self.identity)) {
             Ok(device) => {
                 log::warn!("input: {path} is back");
                 self.device = Some(device);

@@ -10,8 +10,10 @@ source_device keyboard && keyboard=$node
 source_device mouse && mouse=$node
 source_device tablet && tablet=$node
 source_device touch && touch=$node
+source_device touch second && second=$node
 start_device cluster --scanout 640x480 --scanout 800x600 --input-device "$keyboard,grab" \
-    --input-device "$mouse" --input-device "$tablet" --input-device "$touch,scanout=1"
+    --input-device "$mouse" --input-device "$tablet" --input-device "$touch,scanout=1" \
+    --input-device "$second,scanout=1"
 for scanout in 0 1; do
     for kind in keyboard pointer mouse touch; do
         wait_for 20 test -c "$(node_of "cluster scanout $scanout $kind")"
@@ -69,6 +71,19 @@ says /tmp/contacts 'ABS_MT_TRACKING_ID), value 7' 'ABS_MT_POSITION_X), value 327
     'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value 8' 'ABS_MT_POSITION_Y), value 32767' "$report" \
     'ABS_MT_SLOT), value 0' 'ABS_MT_TRACKING_ID), value -1' 'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value -1' "$(key 330 BTN_TOUCH 0)"
 wait_for 20 in_order /tmp/libinput.log TOUCH_DOWN TOUCH_DOWN TOUCH_UP TOUCH_UP
+# Another touch screen of that scanout, which counts slots and contacts as the first one does: they do not get mixed up, and one
+# of them touches as long as the other does. Where the first one was touched before it need not say again.
+does second 'ABS_MT_SLOT 0 ABS_MT_TRACKING_ID 9 ABS_MT_POSITION_X 500 ABS_MT_POSITION_Y 0'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 9' 'ABS_MT_POSITION_X), value 16400' "$(key 330 BTN_TOUCH 1)" "$report"
+does touch 'ABS_MT_SLOT 0 ABS_MT_TRACKING_ID 9 ABS_MT_POSITION_X 999 ABS_MT_POSITION_Y 0'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 9' "$report" 'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value 10' \
+    'ABS_MT_POSITION_X), value 32767' 'ABS_MT_POSITION_Y), value 0' "$report"
+does second 'ABS_MT_TRACKING_ID -1'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 10' 'ABS_MT_SLOT), value 0' 'ABS_MT_TRACKING_ID), value -1' "$report"
+count /tmp/contacts "$(key 330 BTN_TOUCH 0)" 1 || fail "the first screen is not touched any more: $(tail -n 30 /tmp/contacts)"
+does touch 'ABS_MT_TRACKING_ID -1'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 10' 'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value -1' "$(key 330 BTN_TOUCH 0)" "$report"
+wait_for 20 in_order /tmp/libinput.log TOUCH_UP TOUCH_UP TOUCH_DOWN TOUCH_DOWN TOUCH_UP TOUCH_UP
 # That was all for the other scanout.
 ! grep -q '^Event' /tmp/other || fail "another scanout's keyboard says: $(cat /tmp/other)"
 
@@ -157,5 +172,6 @@ stop_device none
 does mouse leave
 does tablet leave
 does touch leave
+does second leave
 no_stuck_task
 unload

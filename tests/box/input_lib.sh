@@ -5,18 +5,19 @@
 modprobe uinput
 modprobe evdev
 
-# source_device KIND — an input device of uinput; sets $node to its node. What is written to /tmp/KIND happens to it, and its
-# lights are in /tmp/KIND.log.
+# source_device KIND [NAME] — an input device of uinput; sets $node to its node. What is written to /tmp/NAME happens to it,
+# and its lights are in /tmp/NAME.log. Without NAME that is KIND.
 source_device() {
-    rm -f "/tmp/$1" "/tmp/$1.log"
-    mkfifo "/tmp/$1"
-    python3 tests/box/uinput.py "$1" "/tmp/$1" >"/tmp/$1.log" 2>&1 &
-    wait_for 20 grep -q '^/dev/input/event' "/tmp/$1.log"
-    node=$(head -n 1 "/tmp/$1.log")
+    local name=${2-$1}
+    rm -f "/tmp/$name" "/tmp/$name.log"
+    mkfifo "/tmp/$name"
+    python3 tests/box/uinput.py "$1" "/tmp/$name" >"/tmp/$name.log" 2>&1 &
+    wait_for 20 grep -q '^/dev/input/event' "/tmp/$name.log"
+    node=$(head -n 1 "/tmp/$name.log")
     wait_for 20 test -c "$node"
 }
 
-# does KIND LINE… — a frame per line.
+# does NAME LINE… — a frame per line.
 does() { printf '%s\n' "${@:2}" >"/tmp/$1"; }
 
 # node_of NAME — the node of the input device with this name.
@@ -56,3 +57,10 @@ key() { printf 'type 1 (EV_KEY), code %s (%s), value %s\n' "$@"; }
 light() { python3 -c 'import struct, sys
 with open(sys.argv[1], "wb", buffering=0) as device:
     device.write(struct.pack("llHHi", 0, 0, 17, int(sys.argv[2]), int(sys.argv[3])))' "$(node_of "$1")" "$2" "$3"; }
+
+# count FILE TEXT COUNT — whether so many lines of it have the text in them.
+count() {
+    local found
+    found=$(grep -cF -- "$2" "$1") || true
+    [[ $found = "$3" ]] || { echo "$found lines with '$2' in $1, not $3" && return 1; }
+}
