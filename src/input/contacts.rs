@@ -5,7 +5,8 @@
 //!
 //! The kernel does not tell of a value that is what it was in that slot (`input_handle_abs_event` of its
 //! `drivers/input/input.c`): a source whose next contact is at the place of the last one does not say
-//! where. So positions are remembered by slot of the source, and told with each contact.
+//! where. So positions are remembered by slot of the source, and told with each contact. All slots of a
+//! device begin at 0.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ struct Contact {
 }
 
 /// Across and down, as far as they are known.
-type Position = [Option<i32>; 2];
+pub type Position = [Option<i32>; 2];
 
 /// The axes of a contact, and those that stand for all where only one is understood.
 const AXES: [u16; 2] = [ABS_MT_POSITION_X, ABS_MT_POSITION_Y];
@@ -57,6 +58,8 @@ const FIRST_AXES: [u16; 2] = [ABS_X, ABS_Y];
 pub struct Contacts {
     /// By slot of the touch screen.
     slots: BTreeMap<i32, Contact>,
+    /// Where contacts of a source are that has not said anything of their slot.
+    origins: BTreeMap<SourceId, Position>,
     /// Where the last contact of each slot of a source is or was.
     places: BTreeMap<(SourceId, i32), Position>,
     /// What the frame says so far, and about which slot last.
@@ -69,6 +72,11 @@ pub struct Contacts {
 }
 
 impl Contacts {
+    /// A source begins; its own 0 is there.
+    pub fn begin(&mut self, source: SourceId, origin: Position) {
+        self.origins.insert(source, origin);
+    }
+
     /// A source says something of the contact in a slot of its own. Positions are those of our devices.
     pub fn apply(&mut self, source: SourceId, source_slot: i32, code: u16, value: i32) {
         if !(0..SOURCE_SLOTS).contains(&source_slot) {
@@ -96,6 +104,7 @@ impl Contacts {
     pub fn forget(&mut self, source: SourceId) {
         self.release(source);
         self.places.retain(|(of, _), _| *of != source);
+        self.origins.remove(&source);
     }
 
     /// Ends the frame, and gives what the touch screen is to say: for whoever knows of one contact only,
@@ -145,10 +154,15 @@ impl Contacts {
         self.slots.iter().find(|(_, contact)| is_it(contact)).map(|(slot, _)| *slot)
     }
 
+    fn origin(&self, source: SourceId) -> Position {
+        self.origins.get(&source).copied().unwrap_or_default()
+    }
+
     /// A source says where the contact of a slot is: across, or else down.
     fn place(&mut self, source: SourceId, source_slot: i32, code: u16, value: i32) {
         let across = code == ABS_MT_POSITION_X;
-        let [x, y] = self.places.entry((source, source_slot)).or_default();
+        let origin = self.origin(source);
+        let [x, y] = self.places.entry((source, source_slot)).or_insert(origin);
         *(if across { x } else { y }) = Some(value);
         let Some(slot) = self.slot_of(source, source_slot) else { return };
         let Some(contact) = self.slots.get_mut(&slot) else { return };
@@ -170,7 +184,8 @@ impl Contacts {
             return;
         }
         let id = self.free_id(source_id);
-        let position = self.places.get(&(source, source_slot)).copied().unwrap_or_default();
+        let place = self.places.get(&(source, source_slot)).copied();
+        let position = place.unwrap_or_else(|| self.origin(source));
         let contact = Contact { source, source_slot, source_id, id, position, told: [false; 2] };
         self.slots.insert(slot, contact);
         self.tell(slot, ABS_MT_TRACKING_ID, id);
@@ -309,6 +324,17 @@ mod tests {
         assert_eq!(contacts.finish(), [slot(1), id(-1)]);
         contacts.apply(ONE, 0, ABS_MT_TRACKING_ID, 2);
         assert_eq!(contacts.finish(), [slot(1), id(2)]);
+    }
+
+    #[test]
+    fn a_device_begins_where_its_own_0_is() {
+        let mut contacts = Contacts::default();
+        contacts.begin(ONE, [Some(0), Some(16384)]);
+        let (x, y) = (|x| abs(ABS_MT_POSITION_X, x), |y| abs(ABS_MT_POSITION_Y, y));
+        let told = [slot(2), id(1), x(7), y(16384), touch(true), abs(ABS_X, 7), abs(ABS_Y, 16384)];
+        assert_eq!(down(&mut contacts, ONE, 2, 1, 7), told);
+        contacts.apply(ONE, 3, ABS_MT_TRACKING_ID, 2);
+        assert_eq!(contacts.finish(), [slot(3), id(2), x(0), y(16384)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::codes::{
     ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_MT_SLOT, ABS_X, ABS_Y, EV_ABS, EV_LED, EV_SYN,
     SYN_REPORT,
 };
-use super::contacts::{Contacts, SourceId};
+use super::contacts::{Contacts, Position, SourceId};
 use super::device::{InputError, failed};
 use super::kind::DeviceKind;
 use super::sorter::{Frames, Positions, Sorter, scale};
@@ -87,6 +87,11 @@ impl Identity {
             name: device.name().map(str::to_owned),
             unique: device.unique_name().map(str::to_owned),
         }
+    }
+
+    /// What it calls itself.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 }
 
@@ -163,9 +168,20 @@ impl EvdevSource {
         Identity::of(&self.device)
     }
 
+    /// Where its contacts are until it says something of them.
+    pub fn origin(&self) -> Position {
+        let scaled = |axis| self.axes.get(&axis).map(|(min, max)| scale(0, *min, *max));
+        [ABS_MT_POSITION_X, ABS_MT_POSITION_Y].map(scaled)
+    }
+
     /// What it was opened as.
     pub fn options(&self) -> &SourceOptions {
         &self.options
+    }
+
+    /// Whether nobody else gets its events now.
+    pub fn is_grabbed(&self) -> bool {
+        self.device.is_grabbed()
     }
 
     /// Whoever has seen a key go down has to see it go up.

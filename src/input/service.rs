@@ -11,11 +11,12 @@ use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::codes::{EV_LED, EV_SYN};
-use super::contacts::Contacts;
+use super::contacts::{Contacts, SourceId};
 use super::device::{InputError, VirtioInput, Wake, device_config, failed};
 use super::evdev_source::SourceOptions;
 use super::kind::DeviceKind;
 use super::names::transport_name;
+use super::overview::{DeviceOverview, Overview};
 use super::router::{Message, Router};
 use super::seat::{self, Seat};
 use super::sorter::{Frames, Positions, Sorter};
@@ -88,6 +89,14 @@ impl Sink {
         match self {
             Self::Virtio(device) => device.has_driver(),
             Self::Uinput(_) => true,
+        }
+    }
+
+    fn lost_frames(&self) -> u64 {
+        match self {
+            Self::Virtio(device) => device.dropped(),
+            // The kernel has no bound of ours.
+            Self::Uinput(_) => 0,
         }
     }
 
@@ -188,8 +197,8 @@ impl InputService {
             if scanout >= options.scanouts {
                 return Err(InputError::NoScanout { scanout, path });
             }
-            let (number, fd) = service.sources.open(source)?;
-            service.listen(fd, Token::Source(number))?;
+            let number = service.sources.open(source)?;
+            service.take_source(number)?;
         }
         for scanout in 0..options.scanouts {
             for kind in DeviceKind::ALL {
@@ -303,7 +312,29 @@ impl Service {
                 Message::Event { scanout, event } => self.window_event(scanout, event),
             }
         }
+        for asker in mail.asked {
+            // One that does not wait any more misses nothing.
+            let _ = asker.try_send(self.overview());
+        }
         mail.stop
+    }
+
+    fn overview(&self) -> Overview {
+        let of = |(scanout, kind, sink): &Slot| {
+            let sink = sink.as_ref()?;
+            Some(DeviceOverview {
+                scanout: *scanout,
+                kind: *kind,
+                has_driver: sink.has_driver(),
+                lost_frames: sink.lost_frames(),
+                sysfs: sink.sysfs_path(),
+            })
+        };
+        Overview {
+            devices: self.sinks.iter().filter_map(of).collect(),
+            sources: self.sources.overview(),
+            windows: self.seat.map(|seat| seat == Seat::Own),
+        }
     }
 
     fn window_event(&mut self, scanout: u32, event: Event) {
@@ -448,14 +479,15 @@ impl Service {
         }
     }
 
-    /// Reads a source that has come back. It shows what lights there are.
+    /// Reads a source from now on. It shows what lights there are.
     fn take_source(&mut self, index: usize) -> Result<(), InputError> {
         let Some(source) = self.sources.get(index) else { return Ok(()) };
         let lights = self.lights.get(&source.options().scanout);
         for (code, value) in lights.into_iter().flatten() {
             source.show(Event::new(EV_LED, *code, *value));
         }
-        let fd = source.fd();
+        let (fd, origin, scanout) = (source.fd(), source.origin(), source.options().scanout);
+        self.contacts.entry(scanout).or_default().begin(SourceId::Device(index), origin);
         self.listen(fd, Token::Source(index))
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::contacts::{Contacts, SourceId};
 use super::device::InputError;
 use super::evdev_source::{EvdevSource, Identity, SourceOptions};
+use super::overview::SourceOverview;
 use super::path_watch::PathWatch;
 use super::sorter::Frames;
 
@@ -44,27 +45,38 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Begins to read a device, and gives its number and where it becomes readable.
+    /// Opens a device, and gives its number.
     ///
     /// # Errors
     ///
     /// It cannot be opened, or is one that has no counterpart here.
-    pub fn open(&mut self, options: &SourceOptions) -> Result<(usize, RawFd), InputError> {
+    pub fn open(&mut self, options: &SourceOptions) -> Result<usize, InputError> {
         let number = self.list.len();
         let device = EvdevSource::open(options, SourceId::Device(number), None)?;
-        let fd = device.fd();
         self.list.push(Source {
             options: options.clone(),
             identity: device.identity(),
             device: Some(device),
             told_of_other: false,
         });
-        Ok((number, fd))
+        Ok(number)
     }
 
     /// How many there are, gone or not.
     pub fn count(&self) -> usize {
         self.list.len()
+    }
+
+    /// All of them.
+    pub fn overview(&self) -> Vec<SourceOverview> {
+        let of = |source: &Source| SourceOverview {
+            path: source.options.path.clone(),
+            name: source.identity.name().map(str::to_owned),
+            scanout: source.options.scanout,
+            is_there: source.is_there(),
+            is_grabbed: source.device.as_ref().is_some_and(EvdevSource::is_grabbed),
+        };
+        self.list.iter().map(of).collect()
     }
 
     /// One that is there.

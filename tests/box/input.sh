@@ -27,6 +27,23 @@ for kind in keyboard:KEYBOARD pointer:MOUSE mouse:MOUSE touch:TOUCHSCREEN; do
     grep -qx "ID_INPUT_${kind#*:}=1" /tmp/properties || fail "$kind: $(cat /tmp/properties)"
     grep -qx 'ID_SEAT=seat-cluster' /tmp/properties || fail "$kind belongs to another seat: $(cat /tmp/properties)"
 done
+# What the status page says of them.
+virtio-loopback-gpu ctl --name cluster status --json >/tmp/status.json
+for kind in keyboard pointer mouse touch; do
+    printf '1 %s %s seat-cluster True 0\n' "$kind" "$(node_of "cluster scanout 1 $kind")"
+done >/tmp/expected
+printf '%s (test keyboard) 0 there True\n' "$keyboard" >>/tmp/expected
+printf '%s (test touch) 1 there False\n' "$second" >>/tmp/expected
+python3 -c 'import json
+status = json.load(open("/tmp/status.json"))["input"]
+assert status["passes_windows"] is True, status
+assert [device["scanout"] for device in status["devices"]] == [0] * 4 + [1] * 4, status
+for device in status["devices"][4:]:
+    print(*(device[field] for field in ("scanout", "kind", "node", "seat", "driver", "lost_frames")))
+assert len(status["sources"]) == 5, status
+for source in (status["sources"][0], status["sources"][4]):
+    print(source["path"], "(%s)" % source["name"], source["scanout"], source["state"], source["grabbed"])' >/tmp/actual
+expect "the status of input" "$(</tmp/actual)" "$(</tmp/expected)"
 stdbuf -oL libinput debug-events --show-keycodes --udev seat-cluster >/tmp/libinput.log 2>&1 &
 wait_for 20 grep -q 'cluster scanout 1 touch .*cap:t' /tmp/libinput.log
 expect "devices of the seat" "$(grep -c DEVICE_ADDED /tmp/libinput.log)" 8
@@ -168,6 +185,7 @@ wait_for 20 no_plain
 # None at all.
 start_device none --input none
 ! grep 'none scanout' /sys/class/input/event*/device/name || fail "there are input devices"
+virtio-loopback-gpu ctl --name none status --json | grep -qx '  "input": null,' || fail "the status page has input"
 stop_device none
 does mouse leave
 does tablet leave

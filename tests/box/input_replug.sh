@@ -23,6 +23,13 @@ effort() {
     awk '{ print $14 + $15 }' "/proc/$device/stat"
 }
 
+# of_source PATH TEXT — whether the status page says this of a source.
+of_source() {
+    local said
+    said=$(virtio-loopback-gpu ctl --name cluster status | grep "^  source    $1 ") || true
+    [[ $said = "  source    $1 $2" ]] || { echo "$1: '$said'" && return 1; }
+}
+
 source_device keyboard && wait_for 20 test -L "$link"
 source_device mouse && mouse=$node
 start_device cluster --input-device "$link,grab" --input-device "$mouse"
@@ -41,6 +48,9 @@ done
 light 'cluster scanout 0 keyboard' 1 1
 wait_for 20 grep -qx 'LED_CAPSL 1' /tmp/keyboard.log
 
+wait_for 20 of_source "$link" "(test keyboard) for scanout 0, there, grabbed"
+wait_for 20 of_source "$mouse" "(test mouse) for scanout 0, there"
+
 # A replug, again and again, with a key held when it goes: it goes up once, and is not down when the keyboard comes back.
 for round in 1 2 3; do
     does keyboard 'KEY_A 1'
@@ -49,6 +59,7 @@ for round in 1 2 3; do
     wait_for 20 count /tmp/cluster.log "$link is gone" "$round"
     wait_for 20 count /tmp/keys 'KEY_A), value 0' "$round"
     wait_for 20 test ! -e /dev/input/by-test
+    wait_for 20 of_source "$link" "(test keyboard) for scanout 0, gone"
     # Nobody works while it is awaited.
     udevadm settle --timeout=20
     sleep 1
@@ -61,6 +72,7 @@ for round in 1 2 3; do
     says /tmp/motion "code 0 (REL_X), value $((10 + round))" "$report"
     source_device keyboard
     wait_for 20 count /tmp/cluster.log "$link is back" "$round"
+    wait_for 20 of_source "$link" "(test keyboard) for scanout 0, there, grabbed"
     # What the container has lit is lit there, too.
     wait_for 20 grep -qx 'LED_CAPSL 1' /tmp/keyboard.log
     grep -q 'grabbed by another process' <(timeout 2 evtest "$node" 2>&1) || fail "what came back is not grabbed"
