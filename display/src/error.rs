@@ -8,13 +8,12 @@ use crate::{CursorError, FrameError, MAX_SCANOUTS, MemoryError, PictureError};
 #[derive(Debug, Error)]
 pub enum DisplayError {
     /// The window system cannot be used. Final for this process.
-    #[error(
-        "cannot open an SDL window: {reason}; set DISPLAY or WAYLAND_DISPLAY, \
-         or use --display headless"
-    )]
+    #[error("cannot open an SDL window: {reason}; {advice}, or use --display headless")]
     NoWindowSystem {
         /// What SDL said.
         reason: String,
+        /// What to do, without "or".
+        advice: String,
     },
 
     /// One window or renderer operation failed.
@@ -106,4 +105,16 @@ pub enum DisplayError {
     /// A picture cannot be written.
     #[error(transparent)]
     Picture(#[from] PictureError),
+}
+
+/// An error with all that lies behind it.
+pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

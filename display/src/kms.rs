@@ -35,6 +35,7 @@ use self::card::Card;
 use self::hotplug::Uevents;
 use self::output::{Landed, Output, OutputError, Update};
 use self::outputs::Outputs;
+use crate::error::one_line;
 use crate::shared::{Reply, ScanoutWork, Shared, Wake, Work};
 use crate::{DisplayError, DisplayEvent, Options, Signal};
 
@@ -382,16 +383,4 @@ impl Drop for KmsPresenter {
             }
         }
     }
-}
-
-/// An error with all that lies behind it.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -64,7 +64,9 @@ pub use memory::{MemoryError, PixelBuffer, PixelMemory, SharedMapping};
 pub use options::{DisplayKind, KmsOptions, Options};
 pub use picture::{Difference, Picture, PictureError};
 pub use presenter::Presenter;
-pub use sdl::{ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier};
+pub use sdl::{
+    ClosePolicy, Filter, HostPointer, RendererChoice, Scaling, SdlOptions, ShortcutModifier,
+};
 pub use statistics::{Signal, Statistics};
 
 /// Scanouts a display can have (`VIRTIO_GPU_MAX_SCANOUTS`, the most any source announces).

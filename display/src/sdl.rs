@@ -34,7 +34,7 @@ use crate::shared::{Reply, ScanoutWork, Shared, Wake, Work};
 use crate::{DisplayError, DisplayEvent, FrameLayout, Options, Signal};
 
 pub use self::options::{
-    ClosePolicy, Filter, RendererChoice, Scaling, SdlOptions, ShortcutModifier,
+    ClosePolicy, Filter, HostPointer, RendererChoice, Scaling, SdlOptions, ShortcutModifier,
 };
 
 /// Longest wait for an event; only there because SDL's wait without one cannot report a failure.
@@ -74,7 +74,10 @@ impl SdlPresenter {
         options: Options,
         on_event: EventSink,
     ) -> Result<SdlPresenter, DisplayError> {
-        let no_window_system = |reason| DisplayError::NoWindowSystem { reason };
+        let no_window_system = |reason| DisplayError::NoWindowSystem {
+            reason,
+            advice: window_system_advice(|name| env::var(name).ok()),
+        };
         set_hints(&options.sdl);
         let sdl = sdl2::init().map_err(no_window_system)?;
         let video = sdl.video().map_err(no_window_system)?;
@@ -282,6 +285,25 @@ impl Wake for EventSender {
 }
 
 /// Only what the user's environment does not set itself: SDL lets that win.
+/// What to do when there is no window system, by what the environment says of it.
+fn window_system_advice(variable: impl Fn(&str) -> Option<String>) -> String {
+    let server = |name, access| {
+        let value = variable(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name}={value} ({access})"))
+    };
+    let servers: Vec<String> = [
+        server("DISPLAY", "XAUTHORITY and xhost say who may use it"),
+        server("WAYLAND_DISPLAY", "a socket in XDG_RUNTIME_DIR"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if servers.is_empty() {
+        return "set DISPLAY or WAYLAND_DISPLAY".to_owned();
+    }
+    format!("see that this runs and lets this user in: {}", servers.join(", "))
+}
+
 fn set_hints(options: &SdlOptions) {
     const NAME: &str = "virtio-loopback-gpu";
     // By itself SDL would go on to kmsdrm, and so take over a card (possibly the very one that is
@@ -296,6 +318,8 @@ fn set_hints(options: &SdlOptions) {
         ("SDL_VIDEO_ALLOW_SCREENSAVER", "1"),
         ("SDL_VIDEO_MINIMIZE_ON_FOCUS_LOSS", "0"),
         ("SDL_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR", "0"),
+        // By EGL in place of GLX, GL takes dma-bufs.
+        ("SDL_VIDEO_X11_FORCE_EGL", "1"),
         ("SDL_QUIT_ON_LAST_WINDOW_CLOSE", "0"),
         // A finger is a finger, a mouse a mouse, and its motion what it says.
         ("SDL_TOUCH_MOUSE_EVENTS", "0"),
@@ -310,5 +334,32 @@ fn set_hints(options: &SdlOptions) {
     }
     if let Some(driver) = &options.video_driver {
         hint::set_with_priority("SDL_VIDEODRIVER", driver, &hint::Hint::Override);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_about_what_is_set() {
+        let advice = |x11: &str, wayland: &str| {
+            window_system_advice(|name| {
+                let value = if name == "DISPLAY" { x11 } else { wayland };
+                (!value.is_empty()).then(|| value.to_owned())
+            })
+        };
+        assert_eq!(advice("", ""), "set DISPLAY or WAYLAND_DISPLAY");
+        assert_eq!(
+            advice(":99", ""),
+            "see that this runs and lets this user in: \
+             DISPLAY=:99 (XAUTHORITY and xhost say who may use it)"
+        );
+        assert_eq!(
+            advice(":99", "wayland-7"),
+            "see that this runs and lets this user in: \
+             DISPLAY=:99 (XAUTHORITY and xhost say who may use it), \
+             WAYLAND_DISPLAY=wayland-7 (a socket in XDG_RUNTIME_DIR)"
+        );
     }
 }

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use virtio_loopback_display::{
-    CursorImage, DisplayEvent, DisplayHandle, Filter, FrameLayout, InputEvent, PixelFormat,
-    Presenter, Rect, Scaling, codes,
+    CursorImage, DisplayEvent, DisplayHandle, Filter, FrameLayout, HostPointer, InputEvent,
+    PixelFormat, Presenter, Rect, Scaling, codes,
 };
 
 use common::*;
@@ -29,6 +29,8 @@ const CASES: &[(&str, On, fn())] = &[
     ("scaling_and_filter_by_key", On::Desktop, scaling_and_filter_by_key),
     ("full_screen_by_key", On::Desktop, full_screen_by_key),
     ("sizes_by_key", On::User, sizes_by_key),
+    ("sizes_by_key_are_no_news_however_late", On::Desktop, sizes_by_key_however_late),
+    ("pointer_over_the_picture_by_option", On::Pointer, pointer_over_the_picture_by_option),
     ("screenshot_by_key", On::User, screenshot_by_key),
     ("overlay_by_key", On::User, overlay_by_key),
     ("gl_overlay_by_key", On::GlUser, overlay_by_key),
@@ -441,22 +443,35 @@ fn fingers_touch_the_frame() {
 }
 
 /// The window system's pointer is over the picture, unless the scanout has one of its own.
+/// Pixels about the place 100,100 of the screen that are not the frame's.
+fn foreign_pixels() -> usize {
+    let pixels = screen();
+    let near = (90..120).flat_map(|y| (90..120).map(move |x| y * 320 + x));
+    near.filter(|&at| pixels[at] != GREEN).count()
+}
+
 fn one_pointer_at_a_time() {
     with_window(options(), (320, 200), |display, _, _, _| {
-        let foreign = || {
-            let pixels = screen();
-            let near = (90..120).flat_map(|y| (90..120).map(move |x| y * 320 + x));
-            near.filter(|&at| pixels[at] != GREEN).count()
-        };
         xdotool("mousemove 100 100");
-        eventually("the window system's pointer", || foreign() > 10);
+        eventually("the window system's pointer", || foreign_pixels() > 10);
         let image = CursorImage::new(1, 1, &[255; 4], 0, 0).unwrap();
         display.set_cursor(0, image).unwrap();
         display.move_cursor(0, 105, 105, true).unwrap();
         eventually("the scanout's pointer", || on_screen(105, 105) == [255; 3]);
-        eventually("no other", || foreign() == 1);
+        eventually("no other", || foreign_pixels() == 1);
         display.move_cursor(0, 105, 105, false).unwrap();
-        eventually("the window system's again", || foreign() > 10);
+        eventually("the window system's again", || foreign_pixels() > 10);
+    });
+}
+
+/// As above, where there is a pointer to be seen.
+fn pointer_over_the_picture_by_option() {
+    let mut options = options();
+    options.sdl.host_pointer = HostPointer::Hide;
+    with_window(options, (320, 200), |_, events, _, _| {
+        xdotool("mousemove 100 100 click 1");
+        eventually("the click", || input(events).contains(&(codes::EV_KEY, codes::BTN_LEFT, 0)));
+        eventually("no pointer", || foreign_pixels() == 0);
     });
 }
 
@@ -581,6 +596,23 @@ fn sizes_by_key() {
         press("equal", (125, 100));
         settle();
         assert_eq!(resized(events), [(111, 99)]);
+    });
+}
+
+/// A window manager that is slow to say that the window has another size.
+fn sizes_by_key_however_late() {
+    with_window(options(), (100, 80), |display, events, _, window| {
+        for (key, expected) in [("equal", (125, 100)), ("equal", (150, 120)), ("u", (100, 80))] {
+            signal_window_manager("STOP");
+            xdotool(&format!("keydown ctrl keydown alt key {key} keyup alt keyup ctrl"));
+            thread::sleep(Duration::from_millis(200));
+            signal_window_manager("CONT");
+            eventually(key, || size(display) == expected);
+            settle();
+            assert_eq!(resized(events), [], "the window's own sizes are no news");
+        }
+        xdotool(&format!("windowsize {window} 111 99"));
+        eventually("the user's size", || resized(events) == [(111, 99)]);
     });
 }
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use virtio_loopback_display::{DisplayEvent, Filter, Scaling, SdlOptions, ShortcutModifier};
+use virtio_loopback_display::{
+    DisplayEvent, Filter, HostPointer, Scaling, SdlOptions, ShortcutModifier,
+};
 
 use super::output;
 
@@ -44,11 +46,14 @@ pub struct WindowOptions {
         help_heading = "Windows"
     )]
     window_position: Option<(i32, i32)>,
+    /// The desktop's pointer over a picture.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Windows")]
+    host_pointer: Pointer,
     /// Keys to hold for shortcuts, such as super, or scrolllock, or rctrl+rshift.
     #[arg(long, value_name = "KEYS", default_value = "ctrl+alt", help_heading = "Windows")]
     shortcut_mod: ShortcutModifier,
     /// Where the shortcut for screenshots saves them [default: the current directory].
-    #[arg(long, value_name = "DIR", help_heading = "Windows")]
+    #[arg(long, value_name = "DIR", value_parser = directory, help_heading = "Windows")]
     screenshot_dir: Option<PathBuf>,
 }
 
@@ -73,6 +78,16 @@ enum ScaleFilter {
     Nearest,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pointer {
+    /// Hidden where the scanout has a pointer of its own.
+    Auto,
+    /// To be seen, whatever the scanout has.
+    Show,
+    /// Hidden, for a client that draws its pointer into the picture.
+    Hide,
+}
+
 impl WindowOptions {
     /// What they say.
     pub fn options(&self) -> SdlOptions {
@@ -88,6 +103,11 @@ impl WindowOptions {
                 ScaleFilter::Linear => Filter::Linear,
                 ScaleFilter::Nearest => Filter::Nearest,
             },
+            host_pointer: match self.host_pointer {
+                Pointer::Auto => HostPointer::Auto,
+                Pointer::Show => HostPointer::Show,
+                Pointer::Hide => HostPointer::Hide,
+            },
             shortcut_modifier: self.shortcut_mod.clone(),
             screenshot_directory: self.screenshot_dir.clone(),
             size: self.window_size,
@@ -101,6 +121,15 @@ impl WindowOptions {
 pub fn tell_of(event: &DisplayEvent) {
     if let DisplayEvent::ScreenshotSaved { scanout, path } = event {
         output::tell(&format_args!("scanout {scanout}: saved {}", path.display()));
+    }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err("that is no directory".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

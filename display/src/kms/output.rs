@@ -269,7 +269,7 @@ impl Output {
                     return Ok((state, clips));
                 }
                 Err(error) => {
-                    self.describe(&plan, Some(&super::one_line(&error)));
+                    self.describe(&plan, Some(&crate::error::one_line(&error)));
                 }
             }
         }

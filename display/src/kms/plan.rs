@@ -135,8 +135,9 @@ impl Planner<'_> {
         if kind.origin == Origin::BottomLeft && plane.properties.id("rotation").is_none() {
             return Err("the plane does not show pictures upside down".into());
         }
-        let framebuffer =
-            imports.framebuffer(self.card, frame).map_err(|error| super::one_line(&error))?;
+        let framebuffer = imports
+            .framebuffer(self.card, frame)
+            .map_err(|error| crate::error::one_line(&error))?;
         let size = size_of(mode);
         let places = [Some(geometry::fit(kind.size, size)), geometry::centre(kind.size, size)];
         let mut refused = String::new();

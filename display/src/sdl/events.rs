@@ -9,12 +9,13 @@ use sdl2::mouse::{MouseButton, MouseWheelDirection};
 
 use super::input::{Finger, linux_button};
 use super::keys::linux_key;
-use super::options::ShortcutModifier;
+use super::options::{HostPointer, ShortcutModifier};
 use super::scale::Position;
 use super::shortcut::{Action, Keyboard};
 use super::title::window_name;
 use super::window::Window;
 use super::{SdlPresenter, Slot};
+use crate::error::one_line;
 use crate::{ClosePolicy, DisplayError, DisplayEvent};
 
 /// Pictures of one second that are told apart.
@@ -207,11 +208,16 @@ impl SdlPresenter {
         self.show_pointer();
     }
 
-    /// Shows the window system's pointer, unless the scanout shows one there.
+    /// Shows the window system's pointer, or hides it over the picture: see [`HostPointer`].
     pub(super) fn show_pointer(&mut self) {
+        let hides = |window: &Window| match self.options.host_pointer {
+            HostPointer::Auto => window.shows_pointer(),
+            HostPointer::Show => false,
+            HostPointer::Hide => true,
+        };
         let is_needed = self.seat.pointer.is_none_or(|(scanout, x, y)| {
             let Some(Slot::Open(window)) = self.slots.get(&scanout) else { return true };
-            !window.view().is_some_and(|view| window.has_pointer_at(view.at(x, y)))
+            !window.view().is_some_and(|view| view.at(x, y).is_inside && hides(window))
         });
         if is_needed != self.seat.has_pointer {
             self.seat.has_pointer = is_needed;
@@ -257,13 +263,15 @@ impl SdlPresenter {
     fn save_screenshot(&mut self, scanout: u32) {
         let Some(Slot::Open(window)) = self.slots.get_mut(&scanout) else { return };
         let directory = self.options.screenshot_directory.as_deref().unwrap_or(Path::new("."));
-        let path = screenshot_path(directory, &self.name, scanout);
+        // Whoever presses a key does not know where the program was started.
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let path = screenshot_path(&directory, &self.name, scanout);
         let saved = window
             .screenshot()
             .and_then(|picture| picture.write_png(&path).map_err(DisplayError::from));
         match saved {
             Ok(()) => (self.on_event)(DisplayEvent::ScreenshotSaved { scanout, path }),
-            Err(error) => log::error!("no screenshot of scanout {scanout}: {error}"),
+            Err(error) => log::error!("no screenshot of scanout {scanout}: {}", one_line(&error)),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct SdlOptions {
     pub scaling: Scaling,
     /// How scaled pictures are made, at first.
     pub filter: Filter,
+    /// The window system's pointer over a picture.
+    pub host_pointer: HostPointer,
     /// What is held for shortcuts.
     pub shortcut_modifier: ShortcutModifier,
     /// Where the screenshot shortcut writes; `None` is the current directory.
@@ -45,6 +47,7 @@ impl Default for SdlOptions {
             video_driver: None,
             scaling: Scaling::default(),
             filter: Filter::default(),
+            host_pointer: HostPointer::default(),
             shortcut_modifier: ShortcutModifier::default(),
             screenshot_directory: None,
             size: None,
@@ -75,6 +78,18 @@ pub enum ClosePolicy {
     Quit,
     /// Nothing: the receiver of the event decides.
     Report,
+}
+
+/// What becomes of the window system's pointer over a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostPointer {
+    /// Hidden where the scanout has a pointer of its own, by its cursor queue.
+    #[default]
+    Auto,
+    /// To be seen, beside the scanout's.
+    Show,
+    /// Hidden: for a client that draws its pointer into the picture.
+    Hide,
 }
 
 /// How a picture is fitted into a window of another size.

@@ -22,7 +22,20 @@ pub(super) struct Resizes {
     pending: Option<(Size, Instant)>,
     /// What was reported lately, and when; the oldest first.
     reported: VecDeque<(Size, Instant)>,
+    own: Option<OwnSize>,
 }
+
+/// A size that the window has given itself. Nobody knows when the window system will say so, and
+/// till then it may say once more what the size was before.
+#[derive(Debug, Clone, Copy)]
+struct OwnSize {
+    before: Size,
+    wanted: Size,
+    time: Instant,
+}
+
+/// How long after a size of the window's own the one before may still be heard of.
+const STALE_TIME: Duration = Duration::from_secs(5);
 
 impl Resizes {
     /// The user has made the window so large.
@@ -48,9 +61,22 @@ impl Resizes {
         Some(size)
     }
 
-    /// The window has another size for another reason.
-    pub(super) fn forget(&mut self) {
+    /// The window gives itself another size; these are in the window system's units.
+    pub(super) fn set(&mut self, before: Size, wanted: Size, now: Instant) {
         self.pending = None;
+        self.own = Some(OwnSize { before, wanted, time: now });
+    }
+
+    /// True if the window has this size, in the window system's units, by itself and not by its user.
+    pub(super) fn is_own(&mut self, size: Size, now: Instant) -> bool {
+        let is_it = self.own.is_some_and(|own| {
+            let is_recent = now.saturating_duration_since(own.time) < STALE_TIME;
+            size == own.wanted || size == own.before && is_recent
+        });
+        if !is_it {
+            self.own = None;
+        }
+        is_it
     }
 
     /// True if a frame of this size comes of the user's sizes, so that the window is to stay as it
@@ -107,7 +133,23 @@ mod tests {
         let mut resizes = Resizes::default();
         let start = Instant::now();
         resizes.changed((10, 10), start);
-        resizes.forget();
+        resizes.set((10, 10), (20, 20), start);
         assert_eq!(resizes.take(start + PERIOD), None);
+        // What the window system says of it, late and twice; before that, what was there before.
+        for size in [(10, 10), (20, 20), (10, 10), (20, 20)] {
+            assert!(resizes.is_own(size, start + millis(4000)), "{size:?}");
+        }
+        assert!(resizes.is_own((20, 20), start + millis(60_000)), "however late");
+        assert!(!resizes.is_own((10, 10), start + millis(60_000)));
+    }
+
+    #[test]
+    fn after_the_users_sizes_the_windows_own_is_the_users_too() {
+        let mut resizes = Resizes::default();
+        let start = Instant::now();
+        resizes.set((10, 10), (20, 20), start);
+        assert!(!resizes.is_own((30, 30), start + millis(1)));
+        assert!(!resizes.is_own((20, 20), start + millis(2)));
+        assert!(!resizes.is_own((10, 10), start + millis(3)));
     }
 }

@@ -20,7 +20,7 @@ use self::size::Sizes;
 use super::ffi;
 use super::input::Input;
 use super::resize::Resizes;
-use super::scale::{Position, View, place};
+use super::scale::{View, place};
 use super::title::{ShownRates, Title};
 use crate::cursor::Cursor;
 use crate::statistics::Rates;
@@ -203,9 +203,9 @@ impl Window {
         }
     }
 
-    /// True if the scanout shows a pointer of its own at such places, so that no other is needed.
-    pub(super) fn has_pointer_at(&self, at: Position) -> bool {
-        at.is_inside && self.cursor.shown().is_some()
+    /// True if the scanout shows a pointer of its own, so that no other is needed over the picture.
+    pub(super) fn shows_pointer(&self) -> bool {
+        self.cursor.shown().is_some()
     }
 
     pub(super) fn set_signal(&mut self, signal: Signal) {

@@ -32,6 +32,8 @@ pub const BLACK: [u8; 3] = [0; 3];
 
 /// Set if GL is to draw.
 const GL: &str = "DISPLAY_TEST_GL";
+/// The window manager's process.
+const MANAGER: &str = "DISPLAY_TEST_MANAGER";
 /// Exit code of a case that this machine has not the means for.
 const SKIPPED: u8 = 77;
 /// If set, every machine has the means: a case that is skipped has failed.
@@ -117,6 +119,9 @@ fn run_case(name: &str, on: &On) -> &'static str {
     if let Some(xvfb) = &xvfb {
         command.env("DISPLAY", &xvfb.display).env(SCREEN, xvfb.directory.path());
     }
+    if let Some(manager) = xvfb.as_ref().and_then(|xvfb| xvfb.manager.as_ref()) {
+        command.env(MANAGER, manager.id().to_string());
+    }
     if let On::Gl | On::GlUser = on {
         command.env(GL, "1");
     }
@@ -137,6 +142,14 @@ fn has_gl() -> bool {
 const OPENBOX: &str = r#"<openbox_config xmlns="http://openbox.org/3.4/rc"><keyboard>
 <keybind key="W-m"><action name="ToggleMaximize"/></keybind>
 </keyboard></openbox_config>"#;
+
+/// Sends a signal, such as `STOP`, to the window manager of [`On::Desktop`].
+#[allow(dead_code, reason = "some tests have none")]
+pub fn signal_window_manager(signal: &str) {
+    let manager = env::var(MANAGER).unwrap();
+    let status = Command::new("kill").args(["-s", signal, &manager]).status().unwrap();
+    assert!(status.success());
+}
 
 struct Xvfb {
     process: Child,

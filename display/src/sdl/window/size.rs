@@ -61,13 +61,14 @@ impl Window {
         let window = self.canvas.window_mut();
         let screen = window.display_index().unwrap_or(0);
         let (width, height) = fit_screen(window.subsystem(), screen, wanted);
-        if window.size() != (width, height)
+        let before = window.size();
+        if before != (width, height)
             && let Err(error) = window.set_size(width, height)
         {
             log::error!("cannot resize a window: {error}");
         }
         self.known = self.sizes();
-        self.resizes.forget();
+        self.resizes.set(before, (width, height), Instant::now());
         self.needs_redraw = true;
     }
 
@@ -84,7 +85,7 @@ impl Window {
             if !self.keeps_size {
                 self.set_size(before.pixels);
             }
-        } else if self.reports_resize {
+        } else if self.reports_resize && !self.resizes.is_own(sizes.units, now) {
             self.resizes.changed(sizes.pixels, now);
         }
     }
