@@ -13,6 +13,7 @@
 mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod input_status;
 mod server;
 mod status;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::{MonitorChange, MonitorSpecError};
 
 pub use client::{ClientError, Frame, change_scanout, detach, frame, quit, screenshot, status};
+pub use input_status::{InputDeviceStatus, InputSourceStatus, InputStatus};
 pub use server::{ControlServer, Controlled, ServerError};
 pub use status::{KeepStatus, LimitStatus, MonitorStatus, SandboxStatus, ScanoutStatus, Status};
 

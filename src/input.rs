@@ -15,6 +15,7 @@
 )]
 
 pub mod codes;
+mod contacts;
 mod device;
 mod evdev_source;
 #[cfg(fuzzing)]
@@ -22,11 +23,14 @@ pub mod fuzzing;
 mod kind;
 mod names;
 mod outbox;
+mod overview;
+mod path_watch;
 mod rings;
 mod router;
 mod seat;
 mod service;
 mod sorter;
+mod sources;
 mod table;
 mod uinput;
 pub mod wire;
@@ -34,6 +38,7 @@ pub mod wire;
 pub use device::{InputError, VirtioInput, Wake, device_config};
 pub use evdev_source::{SourceOptions, SourceOptionsError};
 pub use kind::{DeviceKind, MAX_CONTACTS, MAX_POSITION};
+pub use overview::{DeviceOverview, Overview, SourceOverview};
 pub use router::Router;
 pub use service::{Backing, Hooks, InputService, Options};
 pub use table::{Capabilities, answer};

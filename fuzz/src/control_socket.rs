@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use arbitrary::Arbitrary;
 use virtio_loopback_gpu::control::fuzzing::{self, Device, Effect};
 use virtio_loopback_gpu::control::{
-    Answer, KeepStatus, LimitStatus, MonitorStatus, Request, SandboxStatus, ScanoutRequest,
-    ScanoutStatus, Status,
+    Answer, InputDeviceStatus, InputSourceStatus, InputStatus, KeepStatus, LimitStatus,
+    MonitorStatus, Request, SandboxStatus, ScanoutRequest, ScanoutStatus, Status,
 };
 use virtio_loopback_gpu::one_line;
 
@@ -115,6 +115,29 @@ fn limit_of(limit: u64) -> LimitStatus {
     LimitStatus { limit, used: Some(limit / 2), peak: None, refused: Some(0) }
 }
 
+fn input_of(pid: Option<u32>, names: &[String]) -> InputStatus {
+    let device = |(scanout, name): (u32, &String)| InputDeviceStatus {
+        scanout,
+        kind: name.clone(),
+        driver: pid.is_some(),
+        node: pid.map(|_| name.clone()),
+        seat: Some(name.clone()),
+        lost_frames: scanout.into(),
+    };
+    let source = |name: &String| InputSourceStatus {
+        path: name.clone(),
+        name: pid.map(|_| name.clone()),
+        scanout: 0,
+        state: "gone".into(),
+        grabbed: false,
+    };
+    InputStatus {
+        passes_windows: pid.map(|pid| pid % 2 == 0),
+        devices: (0..).zip(names).map(device).collect(),
+        sources: names.iter().map(source).collect(),
+    }
+}
+
 impl AnyStatus {
     fn status(self) -> Status {
         let [name, state, driver_features, mode] = self.words;
@@ -154,6 +177,7 @@ impl AnyStatus {
                 keeper_pid: Some(pid),
             }),
             cgroup: self.list.first().cloned(),
+            input: self.pid.is_some().then(|| input_of(self.pid, &self.list)),
             limits: self
                 .figures
                 .iter()

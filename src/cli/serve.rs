@@ -34,6 +34,7 @@ use super::window;
 
 mod connectors;
 mod control;
+mod input;
 
 use self::connectors::Connectors;
 use self::control::Control;
@@ -66,7 +67,8 @@ pub fn serve(
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
     let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
     followed.context("cannot follow the sizes of windows")?;
-    let controlled = Control::new(options, &display, &shared, &monitors, cgroup.as_ref(), quit);
+    let controlled =
+        Control::new(options, &display, &shared, &monitors, &router, cgroup.as_ref(), quit);
     control.serve(controlled).context("cannot serve `ctl`")?;
     let adapter_options = adapter_options(options, keep, monitors, cgroup)?;
     let foreign = options.backend.is_some();
@@ -246,6 +248,7 @@ fn status(
         driver_feature_names: Features(shared.driver_features).names(),
         nodes: shared.nodes.iter().flatten().map(|node| node.display().to_string()).collect(),
         scanouts,
+        input: None,
         limits: BTreeMap::new(),
         transport: figures
             .unwrap_or_default()

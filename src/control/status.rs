@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::input_status::InputStatus;
 use crate::limits::Size;
 
 /// What a device is doing.
@@ -38,6 +39,8 @@ pub struct Status {
     pub monitors: Vec<MonitorStatus>,
     /// The scanouts that had a picture.
     pub scanouts: Vec<ScanoutStatus>,
+    /// Its input devices, if it has any.
+    pub input: Option<InputStatus>,
     /// What the device may be made to hold, by name, and what of it was.
     pub limits: BTreeMap<String, LimitStatus>,
     /// Figures of the transport.
@@ -154,6 +157,9 @@ impl fmt::Display for Status {
         }
         for scanout in &self.scanouts {
             writeln!(f, "  {scanout}")?;
+        }
+        if let Some(input) = &self.input {
+            write!(f, "{input}")?;
         }
         for (name, limit) in &self.limits {
             writeln!(f, "  limit     {name} {limit}")?;

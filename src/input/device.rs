@@ -40,6 +40,14 @@ pub enum InputError {
         /// The source.
         path: PathBuf,
     },
+    /// The device that comes back is another one.
+    #[error("the input device {} is another one now, {name}", path.display())]
+    OtherDevice {
+        /// The source.
+        path: PathBuf,
+        /// What is there.
+        name: String,
+    },
     /// The system refused.
     #[error("{what} failed")]
     Io {

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use evdev::raw_stream::RawDevice;
-use evdev::{KeyCode, LedCode, PropType, RelativeAxisCode};
+use evdev::{InputId, KeyCode, LedCode, PropType, RelativeAxisCode};
 use rustix::fs::OFlags;
 
 use super::codes::{
-    ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_X, ABS_Y, EV_ABS, EV_LED, EV_SYN, SYN_REPORT,
+    ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_MT_SLOT, ABS_X, ABS_Y, EV_ABS, EV_LED, EV_SYN,
+    SYN_REPORT,
 };
+use super::contacts::{Contacts, Position, SourceId};
 use super::device::{InputError, failed};
 use super::kind::DeviceKind;
 use super::sorter::{Frames, Positions, Sorter, scale};
@@ -68,6 +70,31 @@ impl FromStr for SourceOptions {
     }
 }
 
+/// What a device is known by when it comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Bus, vendor, product and version.
+    ids: InputId,
+    name: Option<String>,
+    /// Its serial number, if it has one.
+    unique: Option<String>,
+}
+
+impl Identity {
+    fn of(device: &RawDevice) -> Self {
+        Self {
+            ids: device.input_id(),
+            name: device.name().map(str::to_owned),
+            unique: device.unique_name().map(str::to_owned),
+        }
+    }
+
+    /// What it calls itself.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
 /// A device that is read.
 #[derive(Debug)]
 pub struct EvdevSource {
@@ -81,20 +108,34 @@ pub struct EvdevSource {
 }
 
 impl EvdevSource {
-    /// Begins to read a device.
+    /// Begins to read a device, as that source. With `known` it is one that comes back: others often get the number of a
+    /// device that is gone, and nobody has said that these shall be read, or even grabbed.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or is one that has no counterpart here.
-    pub fn open(options: &SourceOptions) -> Result<Self, InputError> {
+    /// It cannot be opened, is one that has no counterpart here, or is not the one that is known.
+    pub fn open(
+        options: &SourceOptions,
+        source: SourceId,
+        known: Option<&Identity>,
+    ) -> Result<Self, InputError> {
         let device = RawDevice::open(&options.path).map_err(failed("opening an input device"))?;
+        if known.is_some_and(|known| *known != Identity::of(&device)) {
+            let name = device.name().unwrap_or("without a name").to_owned();
+            return Err(InputError::OtherDevice { path: options.path.clone(), name });
+        }
         rustix::fs::fcntl_setfl(&device, OFlags::NONBLOCK)
             .map_err(|errno| failed("setting an input device up")(errno.into()))?;
-        let axes: BTreeMap<u16, (i64, i64)> = device
-            .get_absinfo()
-            .map_err(failed("asking an input device for its axes"))?
-            .map(|(axis, info)| (axis.0, (info.minimum().into(), info.maximum().into())))
-            .collect();
+        let mut slot = 0;
+        let mut axes = BTreeMap::new();
+        let infos = device.get_absinfo().map_err(failed("asking an input device for its axes"))?;
+        for (axis, info) in infos {
+            axes.insert(axis.0, (info.minimum().into(), info.maximum().into()));
+            // It says a slot only when that is another than the last one.
+            if axis.0 == ABS_MT_SLOT {
+                slot = info.value();
+            }
+        }
         let direct = device.properties().contains(PropType::DIRECT);
         let touched = device.supported_keys().is_some_and(|keys| keys.contains(KeyCode::BTN_TOUCH));
         if touched && !direct {
@@ -104,7 +145,8 @@ impl EvdevSource {
         let options = options.clone();
         let moves = device.supported_relative_axes();
         let is_mouse = moves.is_some_and(|axes| axes.contains(RelativeAxisCode::REL_X));
-        let sorter = Sorter::new(if is_mouse { DeviceKind::Mouse } else { DeviceKind::Pointer });
+        let pointer = if is_mouse { DeviceKind::Mouse } else { DeviceKind::Pointer };
+        let sorter = Sorter::new(source, pointer, slot);
         let mut source = Self { device, options, axes, sorter, dropped: false };
         log::info!(
             "input: {} ({}) for scanout {}",
@@ -121,9 +163,25 @@ impl EvdevSource {
         self.device.as_fd().as_raw_fd()
     }
 
+    /// What it is known by.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.device)
+    }
+
+    /// Where its contacts are until it says something of them.
+    pub fn origin(&self) -> Position {
+        let scaled = |axis| self.axes.get(&axis).map(|(min, max)| scale(0, *min, *max));
+        [ABS_MT_POSITION_X, ABS_MT_POSITION_Y].map(scaled)
+    }
+
     /// What it was opened as.
     pub fn options(&self) -> &SourceOptions {
         &self.options
+    }
+
+    /// Whether nobody else gets its events now.
+    pub fn is_grabbed(&self) -> bool {
+        self.device.is_grabbed()
     }
 
     /// Whoever has seen a key go down has to see it go up.
@@ -138,12 +196,16 @@ impl EvdevSource {
         }
     }
 
-    /// Takes what there is, and hands frames on.
+    /// Takes what there is, and hands frames on; `contacts` are those of its scanout.
     ///
     /// # Errors
     ///
     /// The device is gone.
-    pub fn read(&mut self, mut send: impl FnMut(Frames)) -> io::Result<()> {
+    pub fn read(
+        &mut self,
+        contacts: &mut Contacts,
+        mut send: impl FnMut(Frames),
+    ) -> io::Result<()> {
         let events: Vec<Event> = match self.device.fetch_events() {
             Ok(events) => events
                 .map(|event| Event::new(event.event_type().0, event.code(), event.value()))
@@ -156,10 +218,13 @@ impl EvdevSource {
                 (EV_SYN, SYN_DROPPED) => self.dropped = true,
                 (EV_SYN, SYN_REPORT) if std::mem::take(&mut self.dropped) => {
                     // What has gone up meanwhile is not told again.
-                    send(self.sorter.release());
+                    send(self.sorter.release(contacts));
                 }
                 _ if self.dropped => {}
-                _ => send(self.sorter.push(self.converted(event), Positions::Device)),
+                _ => {
+                    let event = self.converted(event);
+                    send(self.sorter.push(event, Positions::Device, contacts));
+                }
             }
         }
         self.grab_when_idle();
@@ -179,8 +244,8 @@ impl EvdevSource {
     }
 
     /// What it holds goes up.
-    pub fn release(&mut self) -> Frames {
-        self.sorter.release()
+    pub fn release(&mut self, contacts: &mut Contacts) -> Frames {
+        self.sorter.release(contacts)
     }
 
     /// Has the device show what the driver wants of its lights.
@@ -222,9 +287,9 @@ mod tests {
 
     #[test]
     fn what_is_no_input_device_is_refused() {
-        let options = "/dev/null".parse().unwrap();
-        assert!(matches!(EvdevSource::open(&options), Err(InputError::Io { .. })));
-        let options = "/dev/input/there-is-none".parse().unwrap();
-        assert!(matches!(EvdevSource::open(&options), Err(InputError::Io { .. })));
+        let open =
+            |path: &str| EvdevSource::open(&path.parse().unwrap(), SourceId::Device(0), None);
+        assert!(matches!(open("/dev/null"), Err(InputError::Io { .. })));
+        assert!(matches!(open("/dev/input/there-is-none"), Err(InputError::Io { .. })));
     }
 }

@@ -3,6 +3,7 @@
 use loopback_driver_glue::QueueInfo;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::contacts::Contacts;
 use super::kind::DeviceKind;
 use super::outbox::Outbox;
 use super::rings::Ring;
@@ -87,7 +88,7 @@ impl Rings {
 
 /// A source.
 #[derive(Debug, Default)]
-pub struct Source(Sorter);
+pub struct Source(Sorter, Contacts);
 
 impl Source {
     /// It says something, with positions in pixels of such a frame; 0: of no frame.
@@ -96,11 +97,11 @@ impl Source {
             (0, _) => Positions::Unknown,
             _ => Positions::Pixels { width, height },
         };
-        self.0.push(event, positions).into_iter().collect()
+        self.0.push(event, positions, &mut self.1).into_iter().collect()
     }
 
     /// It lets go of everything.
     pub fn release(&mut self) -> Vec<(DeviceKind, Vec<Event>)> {
-        self.0.release().into_iter().collect()
+        self.0.release(&mut self.1).into_iter().collect()
     }
 }

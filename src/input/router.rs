@@ -3,17 +3,22 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use virtio_loopback_display::InputEvent;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::codes::{EV_SYN, SYN_REPORT};
+use super::overview::Overview;
 use super::wire::Event;
 use crate::sync::lock;
 
 /// Messages that wait for the thread at most. It takes them at once unless the machine is overloaded.
 const MOST: usize = 4096;
+/// How long the thread may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What a window says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub enum Message {
 #[derive(Debug, Default)]
 struct Inbox {
     messages: VecDeque<Message>,
+    /// Who wants to know what there is.
+    asked: Vec<SyncSender<Overview>>,
     /// Something did not fit; until the next report nothing is taken.
     overflowed: bool,
     /// The thread has gone.
@@ -59,6 +66,7 @@ pub struct Router(Arc<Shared>);
 #[derive(Debug, Default)]
 pub(super) struct Mail {
     pub messages: VecDeque<Message>,
+    pub asked: Vec<SyncSender<Overview>>,
     pub stop: bool,
 }
 
@@ -84,6 +92,22 @@ impl Router {
     /// The window of a scanout has lost the focus, or all have: keys, buttons and contacts go up.
     pub fn release(&self, scanout: Option<u32>) {
         self.put(Message::Release(scanout));
+    }
+
+    /// Asks what there is, and waits for the answer. `None`: there are no input devices, or not yet, or
+    /// not any more; or the thread does not answer.
+    #[must_use]
+    pub fn ask(&self) -> Option<Overview> {
+        let (sender, answer) = sync_channel(1);
+        {
+            let mut inbox = lock(&self.0.inbox);
+            if inbox.closed {
+                return None;
+            }
+            inbox.asked.push(sender);
+        }
+        self.wake();
+        answer.recv_timeout(ANSWER_TIME).ok()
     }
 
     fn put(&self, message: Message) {
@@ -134,6 +158,7 @@ impl Router {
         let mut inbox = lock(&self.0.inbox);
         inbox.closed = true;
         inbox.messages.clear();
+        inbox.asked.clear();
     }
 
     /// The thread shall end.
@@ -150,7 +175,9 @@ impl Router {
             log::warn!("the input thread's eventfd cannot be read: {error}");
         }
         let mut inbox = lock(&self.0.inbox);
-        Mail { messages: std::mem::take(&mut inbox.messages), stop: inbox.stop }
+        let inbox = &mut *inbox;
+        let messages = std::mem::take(&mut inbox.messages);
+        Mail { messages, asked: std::mem::take(&mut inbox.asked), stop: inbox.stop }
     }
 }
 

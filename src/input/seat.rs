@@ -29,9 +29,26 @@ pub fn of(parent: &Path) -> Option<Seat> {
     if !Path::new(CONTROL).exists() {
         return Some(Seat::Own);
     }
+    Some(by_entry(&entry(parent)?))
+}
+
+/// The name of the seat that the device below a directory of sysfs belongs to. `None`: there is none yet,
+/// or udev does not know it.
+#[must_use]
+pub fn name(parent: &Path) -> Option<String> {
+    Some(property(&entry(parent)?, "ID_SEAT").unwrap_or("seat0").to_owned())
+}
+
+/// The event device of the one below a directory of sysfs. udev and devtmpfs name it as the kernel does.
+#[must_use]
+pub fn event_device(parent: &Path) -> Option<PathBuf> {
+    Some(Path::new("/dev/input").join(node(parent)?.file_name()?))
+}
+
+/// What udev's database has of the device below a directory of sysfs.
+fn entry(parent: &Path) -> Option<String> {
     let device = fs::read_to_string(node(parent)?.join("dev")).ok()?;
-    let entry = fs::read_to_string(format!("{DATABASE}/c{}", device.trim())).ok()?;
-    Some(by_entry(&entry))
+    fs::read_to_string(format!("{DATABASE}/c{}", device.trim())).ok()
 }
 
 /// The directory of the event device at or below `parent`:
@@ -58,16 +75,16 @@ fn node(parent: &Path) -> Option<PathBuf> {
 
 /// What an entry of udev's database says.
 fn by_entry(entry: &str) -> Seat {
-    let property = |name: &str| {
-        entry
-            .lines()
-            .find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='))
-    };
-    match property("ID_SEAT") {
+    match property(entry, "ID_SEAT") {
         Some(seat) if seat != "seat0" => Seat::Own,
-        _ if property("LIBINPUT_IGNORE_DEVICE") == Some("1") => Seat::Own,
+        _ if property(entry, "LIBINPUT_IGNORE_DEVICE") == Some("1") => Seat::Own,
         _ => Seat::Shared,
     }
+}
+
+fn property<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = entry.lines();
+    lines.find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -94,5 +111,6 @@ mod tests {
         fs::write(event.join("dev"), "13:68\n").unwrap();
         assert_eq!(node(top.path()), Some(event.clone()));
         assert_eq!(node(event.parent().unwrap()), Some(event));
+        assert_eq!(event_device(top.path()), Some("/dev/input/event4".into()));
     }
 }

@@ -10,16 +10,20 @@ use std::time::{Duration, Instant};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use super::codes::EV_SYN;
+use super::codes::{EV_LED, EV_SYN};
+use super::contacts::{Contacts, SourceId};
 use super::device::{InputError, VirtioInput, Wake, device_config, failed};
-use super::evdev_source::{EvdevSource, SourceOptions};
+use super::evdev_source::SourceOptions;
 use super::kind::DeviceKind;
 use super::names::transport_name;
+use super::overview::{DeviceOverview, Overview};
 use super::router::{Message, Router};
 use super::seat::{self, Seat};
 use super::sorter::{Frames, Positions, Sorter};
+use super::sources::Sources;
 use super::uinput::UinputDevice;
 use super::wire::Event;
+use crate::one_line;
 
 /// How often to look whether udev has seen the devices, once a window has something to say.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -88,6 +92,14 @@ impl Sink {
         }
     }
 
+    fn lost_frames(&self) -> u64 {
+        match self {
+            Self::Virtio(device) => device.dropped(),
+            // The kernel has no bound of ours.
+            Self::Uinput(_) => 0,
+        }
+    }
+
     fn sysfs_path(&self) -> Option<PathBuf> {
         match self {
             Self::Virtio(device) => device.sysfs_path(),
@@ -102,10 +114,13 @@ enum Token {
     Router,
     Sink(usize, Wake),
     Source(usize),
+    /// A source may have come back.
+    Watch,
 }
 
 impl Token {
     const SOURCES: u64 = 1 << 32;
+    const WATCH: u64 = u64::MAX;
 
     fn number(self) -> u64 {
         match self {
@@ -119,10 +134,14 @@ impl Token {
                 index as u64 * 4 + wake
             }
             Self::Source(index) => Self::SOURCES + index as u64,
+            Self::Watch => Self::WATCH,
         }
     }
 
     fn of(number: u64) -> Self {
+        if number == Self::WATCH {
+            return Self::Watch;
+        }
         if let Some(index) = number.checked_sub(Self::SOURCES) {
             return Self::Source(index as usize);
         }
@@ -163,7 +182,9 @@ impl InputService {
             router: router.clone(),
             epoll: Epoll::new().map_err(failed("making an epoll set"))?,
             sinks: Vec::new(),
-            sources: Vec::new(),
+            sources: Sources::default(),
+            lights: BTreeMap::new(),
+            contacts: BTreeMap::new(),
             windows: BTreeMap::new(),
             seat: if options.any_seat { Some(Seat::Own) } else { None },
             look_at: None,
@@ -176,7 +197,8 @@ impl InputService {
             if scanout >= options.scanouts {
                 return Err(InputError::NoScanout { scanout, path });
             }
-            service.add_source(EvdevSource::open(source)?)?;
+            let number = service.sources.open(source)?;
+            service.take_source(number)?;
         }
         for scanout in 0..options.scanouts {
             for kind in DeviceKind::ALL {
@@ -216,8 +238,11 @@ struct Service {
     router: Router,
     epoll: Epoll,
     sinks: Vec<Slot>,
-    /// `None` once it is unplugged.
-    sources: Vec<Option<EvdevSource>>,
+    sources: Sources,
+    /// What a scanout's driver wants of its lights, for sources that come back.
+    lights: BTreeMap<u32, BTreeMap<u16, i32>>,
+    /// By scanout: what its sources touch.
+    contacts: BTreeMap<u32, Contacts>,
     /// By scanout.
     windows: BTreeMap<u32, Sorter>,
     /// Whose the devices are, once that is known.
@@ -247,12 +272,6 @@ impl Service {
         Ok(())
     }
 
-    fn add_source(&mut self, source: EvdevSource) -> Result<(), InputError> {
-        self.listen(source.fd(), Token::Source(self.sources.len()))?;
-        self.sources.push(Some(source));
-        Ok(())
-    }
-
     fn run(mut self) {
         let mut ready = [EpollEvent::default(); 16];
         loop {
@@ -270,6 +289,7 @@ impl Service {
                     Token::Router => stop |= self.take_mail(),
                     Token::Sink(index, wake) => self.serve_sink(index, wake),
                     Token::Source(index) => self.serve_source(index),
+                    Token::Watch => self.look_for_sources(),
                 }
             }
             if stop {
@@ -278,7 +298,7 @@ impl Service {
         }
         self.router.close();
         self.release_windows(None);
-        for index in 0..self.sources.len() {
+        for index in 0..self.sources.count() {
             self.lose_source(index);
         }
     }
@@ -292,7 +312,29 @@ impl Service {
                 Message::Event { scanout, event } => self.window_event(scanout, event),
             }
         }
+        for asker in mail.asked {
+            // One that does not wait any more misses nothing.
+            let _ = asker.try_send(self.overview());
+        }
         mail.stop
+    }
+
+    fn overview(&self) -> Overview {
+        let of = |(scanout, kind, sink): &Slot| {
+            let sink = sink.as_ref()?;
+            Some(DeviceOverview {
+                scanout: *scanout,
+                kind: *kind,
+                has_driver: sink.has_driver(),
+                lost_frames: sink.lost_frames(),
+                sysfs: sink.sysfs_path(),
+            })
+        };
+        Overview {
+            devices: self.sinks.iter().filter_map(of).collect(),
+            sources: self.sources.overview(),
+            windows: self.seat.map(|seat| seat == Seat::Own),
+        }
     }
 
     fn window_event(&mut self, scanout: u32, event: Event) {
@@ -306,7 +348,8 @@ impl Service {
             Some((width, height)) if width > 0 && height > 0 => Positions::Pixels { width, height },
             _ => Positions::Unknown,
         };
-        let frames = self.windows.entry(scanout).or_default().push(event, positions);
+        let contacts = self.contacts.entry(scanout).or_default();
+        let frames = self.windows.entry(scanout).or_default().push(event, positions, contacts);
         self.send(scanout, &frames);
     }
 
@@ -354,7 +397,10 @@ impl Service {
         let windows = self.windows.iter_mut();
         let released: Vec<(u32, Frames)> = windows
             .filter(|(number, _)| scanout.is_none_or(|scanout| scanout == **number))
-            .map(|(number, sorter)| (*number, sorter.release()))
+            .map(|(number, sorter)| {
+                let contacts = self.contacts.entry(*number).or_default();
+                (*number, sorter.release(contacts))
+            })
             .collect();
         for (scanout, frames) in released {
             self.send(scanout, &frames);
@@ -385,37 +431,64 @@ impl Service {
         }
         let (scanout, kind) = (*scanout, *kind);
         for event in said {
-            let sources = self.sources.iter_mut().flatten();
-            for source in sources.filter(|source| source.options().scanout == scanout) {
-                source.show(event);
+            if event.kind == EV_LED {
+                self.lights.entry(scanout).or_default().insert(event.code, event.value);
             }
+            self.sources.of_scanout(scanout).for_each(|source| source.show(event));
             (self.hooks.status)(scanout, kind, event);
         }
     }
 
     fn serve_source(&mut self, index: usize) {
-        let Some(Some(source)) = self.sources.get_mut(index) else { return };
+        let Some(source) = self.sources.get(index) else { return };
         let scanout = source.options().scanout;
         let mut sorted = Vec::new();
-        let read = source.read(|frames| sorted.push(frames));
+        let contacts = self.contacts.entry(scanout).or_default();
+        let read = source.read(contacts, |frames| sorted.push(frames));
         for frames in sorted {
             self.send(scanout, &frames);
         }
         if let Err(error) = read {
-            if let Some(Some(source)) = self.sources.get(index) {
+            if let Some(source) = self.sources.get(index) {
                 log::warn!("input: {} is gone: {error}", source.options().path.display());
             }
             self.lose_source(index);
+            self.look_for_sources();
         }
     }
 
     /// A source is gone: what it held goes up.
     fn lose_source(&mut self, index: usize) {
-        if let Some(mut source) = self.sources.get_mut(index).and_then(Option::take) {
-            let scanout = source.options().scanout;
-            let frames = source.release();
-            self.send(scanout, &frames);
+        let Some(source) = self.sources.get(index) else { return };
+        let scanout = source.options().scanout;
+        let frames = self.sources.lose(index, self.contacts.entry(scanout).or_default());
+        self.send(scanout, &frames);
+    }
+
+    /// Takes sources that have come back, and awaits those that are gone.
+    fn look_for_sources(&mut self) {
+        for index in self.sources.look_again() {
+            if let Err(error) = self.take_source(index) {
+                log::warn!("input: a source that is back is given up: {}", one_line(&error));
+                self.lose_source(index);
+            }
         }
+        let watched = self.sources.watched().map(|fd| self.listen(fd, Token::Watch));
+        if let Some(Err(error)) = watched {
+            log::warn!("input: devices that are gone are not opened again: {}", one_line(&error));
+        }
+    }
+
+    /// Reads a source from now on. It shows what lights there are.
+    fn take_source(&mut self, index: usize) -> Result<(), InputError> {
+        let Some(source) = self.sources.get(index) else { return Ok(()) };
+        let lights = self.lights.get(&source.options().scanout);
+        for (code, value) in lights.into_iter().flatten() {
+            source.show(Event::new(EV_LED, *code, *value));
+        }
+        let (fd, origin, scanout) = (source.fd(), source.origin(), source.options().scanout);
+        self.contacts.entry(scanout).or_default().begin(SourceId::Device(index), origin);
+        self.listen(fd, Token::Source(index))
     }
 }
 
@@ -427,9 +500,6 @@ fn give_up(
     sink: &mut Option<Sink>,
     error: &InputError,
 ) {
-    log::warn!(
-        "the {kind} of scanout {scanout} (device {index}) is given up: {}",
-        crate::one_line(error)
-    );
+    log::warn!("the {kind} of scanout {scanout} (device {index}) is given up: {}", one_line(error));
     *sink = None;
 }

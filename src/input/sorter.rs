@@ -2,24 +2,24 @@
 //!
 //! A source is a window or somebody's input device. It may mix everything; each of ours is one thing.
 //! What is held is remembered with the device that it was pressed on, so that a button goes up where it
-//! went down, and everything goes up when the source is gone.
+//! went down, and everything goes up when the source is gone. The contacts of all of a scanout's sources are
+//! together in [`Contacts`].
 
 use std::collections::BTreeMap;
 
 use super::codes::{
-    ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_MT_SLOT, ABS_MT_TRACKING_ID, ABS_X, ABS_Y, BTN_EXTRA,
-    BTN_LEFT, BTN_TOUCH, EV_ABS, EV_KEY, EV_REL, EV_SYN, KEY_PRINT, KEY_SYSRQ, REL_HWHEEL,
-    REL_HWHEEL_HI_RES, REL_WHEEL, REL_WHEEL_HI_RES, REL_X, REL_Y, SYN_REPORT,
+    ABS_MT_POSITION_X, ABS_MT_POSITION_Y, ABS_MT_SLOT, ABS_X, ABS_Y, BTN_EXTRA, BTN_LEFT,
+    BTN_TOUCH, EV_ABS, EV_KEY, EV_REL, EV_SYN, KEY_PRINT, KEY_SYSRQ, REL_HWHEEL, REL_HWHEEL_HI_RES,
+    REL_WHEEL, REL_WHEEL_HI_RES, REL_X, REL_Y, SYN_REPORT,
 };
-use super::kind::{DeviceKind, MAX_CONTACTS, MAX_POSITION, has_key};
+use super::contacts::{Contacts, SourceId};
+use super::kind::{DeviceKind, MAX_POSITION, has_key};
 use super::wire::Event;
 
 /// Events of a source between two reports, at most.
 const MOST: usize = 256;
 /// Units of a wheel's fine motion in one notch (`REL_WHEEL_HI_RES` of the kernel's documentation).
 const NOTCH: i32 = 120;
-/// Tracking ids are 16 bits long, as of the kernel's own drivers.
-const TRACKING_IDS: i32 = 0xffff;
 
 /// Frames by device.
 pub type Frames = BTreeMap<DeviceKind, Vec<Event>>;
@@ -93,57 +93,44 @@ impl Wheel {
     }
 }
 
-/// A contact.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Contact {
-    x: i32,
-    y: i32,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Sorter {
+    source: SourceId,
     frame: Vec<Event>,
     overflowed: bool,
     /// The pointer that moved last: what is pressed now is pressed there.
     pointer: DeviceKind,
     held: BTreeMap<u16, DeviceKind>,
     wheels: [Wheel; 2],
-    /// The contact that the source speaks of, and the one we have spoken of last.
+    /// The slot that the source speaks of.
     slot: i32,
-    told_slot: i32,
-    contacts: BTreeMap<i32, Contact>,
-    /// The contact that stands for all where only one is understood.
-    first: Option<i32>,
-    told_first: Contact,
 }
 
 impl Default for Sorter {
     fn default() -> Self {
-        Self::new(DeviceKind::Pointer)
+        Self::new(SourceId::Window, DeviceKind::Pointer, 0)
     }
 }
 
 impl Sorter {
-    /// For a source whose buttons are those of `pointer` until it moves one.
+    /// For a source whose buttons are those of `pointer` until it moves one, and whose contacts are in
+    /// `slot` until it says another one.
     #[must_use]
-    pub fn new(pointer: DeviceKind) -> Self {
+    pub fn new(source: SourceId, pointer: DeviceKind, slot: i32) -> Self {
         Self {
+            source,
             frame: Vec::new(),
             overflowed: false,
             pointer,
             held: BTreeMap::new(),
             wheels: [Wheel::default(); 2],
-            slot: 0,
-            told_slot: 0,
-            contacts: BTreeMap::new(),
-            first: None,
-            told_first: Contact { x: -1, y: -1 },
+            slot,
         }
     }
 
     /// Takes an event. With a report, which ends a frame, gives what the devices are to say.
-    pub fn push(&mut self, event: Event, positions: Positions) -> Frames {
+    pub fn push(&mut self, event: Event, positions: Positions, contacts: &mut Contacts) -> Frames {
         if (event.kind, event.code) != (EV_SYN, SYN_REPORT) {
             if event.kind != EV_SYN && self.frame.len() < MOST {
                 self.frame.push(event);
@@ -155,12 +142,12 @@ impl Sorter {
         let frame = std::mem::take(&mut self.frame);
         if std::mem::take(&mut self.overflowed) {
             log::warn!("an input source sends frames without end");
-            return self.release();
+            return self.release(contacts);
         }
-        self.sort(&frame, positions)
+        self.sort(&frame, positions, contacts)
     }
 
-    fn sort(&mut self, frame: &[Event], positions: Positions) -> Frames {
+    fn sort(&mut self, frame: &[Event], positions: Positions, contacts: &mut Contacts) -> Frames {
         let touches = frame.iter().any(is_touch);
         let moves = |kind: u16, x: u16, y: u16| {
             frame.iter().any(|event| event.kind == kind && [x, y].contains(&event.code))
@@ -171,20 +158,17 @@ impl Sorter {
             self.pointer = DeviceKind::Pointer;
         }
         let mut frames = Frames::new();
-        let had = !self.contacts.is_empty();
-        // Another source may have spoken of another one meanwhile.
-        self.told_slot = -1;
         for event in frame {
             match event.kind {
                 EV_KEY => self.key(&mut frames, *event),
                 EV_REL => self.relative(&mut frames, *event),
-                EV_ABS if touches => self.touch(&mut frames, *event, positions),
+                EV_ABS if touches => self.touch(*event, positions, contacts),
                 EV_ABS => absolute(&mut frames, *event, positions),
                 _ => {}
             }
         }
         self.turn_wheels(&mut frames);
-        self.follow_first(&mut frames, had);
+        add_contacts(&mut frames, contacts);
         frames
     }
 
@@ -233,75 +217,39 @@ impl Sorter {
         }
     }
 
-    fn touch(&mut self, frames: &mut Frames, event: Event, positions: Positions) {
-        match event.code {
-            ABS_MT_SLOT => self.slot = event.value,
-            _ if !(0..MAX_CONTACTS).contains(&self.slot) => {}
-            ABS_MT_TRACKING_ID if event.value < 0 => {
-                if self.contacts.remove(&self.slot).is_none() {
-                    return;
-                }
-                self.tell_contact(frames, ABS_MT_TRACKING_ID, -1);
+    fn touch(&mut self, event: Event, positions: Positions, contacts: &mut Contacts) {
+        let value = match event.code {
+            ABS_MT_SLOT => {
+                self.slot = event.value;
+                return;
             }
-            ABS_MT_TRACKING_ID => {
-                self.contacts.entry(self.slot).or_default();
-                self.tell_contact(frames, ABS_MT_TRACKING_ID, event.value & TRACKING_IDS);
-            }
-            ABS_MT_POSITION_X | ABS_MT_POSITION_Y => {
-                let vertical = event.code == ABS_MT_POSITION_Y;
-                let Some(value) = positions.scale(vertical, event.value) else { return };
-                let Some(contact) = self.contacts.get_mut(&self.slot) else { return };
-                *(if vertical { &mut contact.y } else { &mut contact.x }) = value;
-                self.tell_contact(frames, event.code, value);
-            }
-            _ => {}
-        }
-    }
-
-    fn tell_contact(&mut self, frames: &mut Frames, code: u16, value: i32) {
-        let frame = frames.entry(DeviceKind::Touch).or_default();
-        if std::mem::replace(&mut self.told_slot, self.slot) != self.slot {
-            frame.push(Event::new(EV_ABS, ABS_MT_SLOT, self.slot));
-        }
-        frame.push(Event::new(EV_ABS, code, value));
-    }
-
-    /// What whoever knows of one contact only is told: whether there is one, and where.
-    fn follow_first(&mut self, frames: &mut Frames, had: bool) {
-        if !self.first.is_some_and(|slot| self.contacts.contains_key(&slot)) {
-            self.first = self.contacts.keys().next().copied();
-        }
-        let contact = self.first.and_then(|slot| self.contacts.get(&slot)).copied();
-        if contact.is_some() != had {
-            let touch = Event::new(EV_KEY, BTN_TOUCH, i32::from(!had));
-            frames.entry(DeviceKind::Touch).or_default().push(touch);
-        }
-        let Some(contact) = contact else { return };
-        let told = std::mem::replace(&mut self.told_first, contact);
-        for (code, old, new) in [(ABS_X, told.x, contact.x), (ABS_Y, told.y, contact.y)] {
-            if old != new {
-                frames.entry(DeviceKind::Touch).or_default().push(Event::new(EV_ABS, code, new));
-            }
+            ABS_MT_POSITION_X => positions.scale(false, event.value),
+            ABS_MT_POSITION_Y => positions.scale(true, event.value),
+            _ => Some(event.value),
+        };
+        if let Some(value) = value {
+            contacts.apply(self.source, self.slot, event.code, value);
         }
     }
 
     /// The source is gone, or the focus: everything that it holds goes up.
-    pub fn release(&mut self) -> Frames {
+    pub fn release(&mut self, contacts: &mut Contacts) -> Frames {
         let mut frames = Frames::new();
         self.frame.clear();
-        self.told_slot = -1;
         for (code, device) in std::mem::take(&mut self.held) {
             frames.entry(device).or_default().push(Event::new(EV_KEY, code, 0));
         }
-        let had = !self.contacts.is_empty();
-        let slot = self.slot;
-        for gone in std::mem::take(&mut self.contacts).into_keys() {
-            self.slot = gone;
-            self.tell_contact(&mut frames, ABS_MT_TRACKING_ID, -1);
-        }
-        self.slot = slot;
-        self.follow_first(&mut frames, had);
+        contacts.release(self.source);
+        add_contacts(&mut frames, contacts);
         frames
+    }
+}
+
+/// What the touch screen is to say.
+fn add_contacts(frames: &mut Frames, contacts: &mut Contacts) {
+    let said = contacts.finish();
+    if !said.is_empty() {
+        frames.insert(DeviceKind::Touch, said);
     }
 }
 

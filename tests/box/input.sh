@@ -4,63 +4,16 @@
 # Keys, pointers, wheels, touch and lights between input devices of the machine and the virtio-input devices that a
 # container's compositor has, as libinput and evtest see them; what goes up when somebody dies; and uinput in their place.
 . tests/box/lib.sh
-
-modprobe uinput
-modprobe evdev
-
-# source_device KIND — an input device of uinput; sets $node to its node. What is written to /tmp/KIND happens to it, and its
-# lights are in /tmp/KIND.log.
-source_device() {
-    rm -f "/tmp/$1" "/tmp/$1.log"
-    mkfifo "/tmp/$1"
-    python3 tests/box/uinput.py "$1" "/tmp/$1" >"/tmp/$1.log" 2>&1 &
-    wait_for 20 grep -q '^/dev/input/event' "/tmp/$1.log"
-    node=$(head -n 1 "/tmp/$1.log")
-    wait_for 20 test -c "$node"
-}
-
-# does KIND LINE… — a frame per line.
-does() { printf '%s\n' "${@:2}" >"/tmp/$1"; }
-
-# node_of NAME — the node of the input device with this name.
-node_of() {
-    local file
-    for file in /sys/class/input/event*/device/name; do
-        [[ $(<"$file") != "$1" ]] || echo "/dev/input/$(basename "${file%/device/name}")"
-    done
-}
-
-# watch NAME LOG — writes to LOG what the device with this name says, as evtest has it.
-watch() {
-    local node
-    node=$(node_of "$1")
-    [[ -c $node ]] || fail "no device named $1"
-    stdbuf -oL evtest "$node" >"$2" 2>&1 &
-    wait_for 20 grep -q '^Testing' "$2"
-}
-
-# says LOG TEXT… — waits until evtest has written all of the texts, each behind the one before it.
-says() { wait_for 20 in_order "$@"; }
-
-in_order() {
-    python3 -c 'import sys
-text, at = open(sys.argv[1], errors="replace").read(), 0
-for wanted in sys.argv[2:]:
-    found = text.find(wanted, at)
-    if found < 0:
-        sys.exit(f"{wanted} is missing in: {text[-3000:]}")
-    at = found + len(wanted)' "$@"
-}
-
-report='-------------- SYN_REPORT ------------'
-key() { printf 'type 1 (EV_KEY), code %s (%s), value %s\n' "$@"; }
+. tests/box/input_lib.sh
 
 source_device keyboard && keyboard=$node
 source_device mouse && mouse=$node
 source_device tablet && tablet=$node
 source_device touch && touch=$node
+source_device touch second && second=$node
 start_device cluster --scanout 640x480 --scanout 800x600 --input-device "$keyboard,grab" \
-    --input-device "$mouse" --input-device "$tablet" --input-device "$touch,scanout=1"
+    --input-device "$mouse" --input-device "$tablet" --input-device "$touch,scanout=1" \
+    --input-device "$second,scanout=1"
 for scanout in 0 1; do
     for kind in keyboard pointer mouse touch; do
         wait_for 20 test -c "$(node_of "cluster scanout $scanout $kind")"
@@ -74,6 +27,23 @@ for kind in keyboard:KEYBOARD pointer:MOUSE mouse:MOUSE touch:TOUCHSCREEN; do
     grep -qx "ID_INPUT_${kind#*:}=1" /tmp/properties || fail "$kind: $(cat /tmp/properties)"
     grep -qx 'ID_SEAT=seat-cluster' /tmp/properties || fail "$kind belongs to another seat: $(cat /tmp/properties)"
 done
+# What the status page says of them.
+virtio-loopback-gpu ctl --name cluster status --json >/tmp/status.json
+for kind in keyboard pointer mouse touch; do
+    printf '1 %s %s seat-cluster True 0\n' "$kind" "$(node_of "cluster scanout 1 $kind")"
+done >/tmp/expected
+printf '%s (test keyboard) 0 there True\n' "$keyboard" >>/tmp/expected
+printf '%s (test touch) 1 there False\n' "$second" >>/tmp/expected
+python3 -c 'import json
+status = json.load(open("/tmp/status.json"))["input"]
+assert status["passes_windows"] is True, status
+assert [device["scanout"] for device in status["devices"]] == [0] * 4 + [1] * 4, status
+for device in status["devices"][4:]:
+    print(*(device[field] for field in ("scanout", "kind", "node", "seat", "driver", "lost_frames")))
+assert len(status["sources"]) == 5, status
+for source in (status["sources"][0], status["sources"][4]):
+    print(source["path"], "(%s)" % source["name"], source["scanout"], source["state"], source["grabbed"])' >/tmp/actual
+expect "the status of input" "$(</tmp/actual)" "$(</tmp/expected)"
 stdbuf -oL libinput debug-events --show-keycodes --udev seat-cluster >/tmp/libinput.log 2>&1 &
 wait_for 20 grep -q 'cluster scanout 1 touch .*cap:t' /tmp/libinput.log
 expect "devices of the seat" "$(grep -c DEVICE_ADDED /tmp/libinput.log)" 8
@@ -118,16 +88,26 @@ says /tmp/contacts 'ABS_MT_TRACKING_ID), value 7' 'ABS_MT_POSITION_X), value 327
     'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value 8' 'ABS_MT_POSITION_Y), value 32767' "$report" \
     'ABS_MT_SLOT), value 0' 'ABS_MT_TRACKING_ID), value -1' 'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value -1' "$(key 330 BTN_TOUCH 0)"
 wait_for 20 in_order /tmp/libinput.log TOUCH_DOWN TOUCH_DOWN TOUCH_UP TOUCH_UP
+# Another touch screen of that scanout, which counts slots and contacts as the first one does: they do not get mixed up, and one
+# of them touches as long as the other does. Where the first one was touched before it need not say again.
+does second 'ABS_MT_SLOT 0 ABS_MT_TRACKING_ID 9 ABS_MT_POSITION_X 500 ABS_MT_POSITION_Y 0'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 9' 'ABS_MT_POSITION_X), value 16400' "$(key 330 BTN_TOUCH 1)" "$report"
+does touch 'ABS_MT_SLOT 0 ABS_MT_TRACKING_ID 9 ABS_MT_POSITION_X 999 ABS_MT_POSITION_Y 0'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 9' "$report" 'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value 10' \
+    'ABS_MT_POSITION_X), value 32767' 'ABS_MT_POSITION_Y), value 0' "$report"
+does second 'ABS_MT_TRACKING_ID -1'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 10' 'ABS_MT_SLOT), value 0' 'ABS_MT_TRACKING_ID), value -1' "$report"
+count /tmp/contacts "$(key 330 BTN_TOUCH 0)" 1 || fail "the first screen is not touched any more: $(tail -n 30 /tmp/contacts)"
+does touch 'ABS_MT_TRACKING_ID -1'
+says /tmp/contacts 'ABS_MT_TRACKING_ID), value 10' 'ABS_MT_SLOT), value 1' 'ABS_MT_TRACKING_ID), value -1' "$(key 330 BTN_TOUCH 0)" "$report"
+wait_for 20 in_order /tmp/libinput.log TOUCH_UP TOUCH_UP TOUCH_DOWN TOUCH_DOWN TOUCH_UP TOUCH_UP
 # That was all for the other scanout.
 ! grep -q '^Event' /tmp/other || fail "another scanout's keyboard says: $(cat /tmp/other)"
 
 # Lights that the container switches on are on where its user looks.
-light() { python3 -c 'import struct, sys
-with open(sys.argv[1], "wb", buffering=0) as device:
-    device.write(struct.pack("llHHi", 0, 0, 17, int(sys.argv[2]), int(sys.argv[3])))' "$(node_of 'cluster scanout 0 keyboard')" "$@"; }
-light 1 1
+light 'cluster scanout 0 keyboard' 1 1
 wait_for 20 grep -qx 'LED_CAPSL 1' /tmp/keyboard.log
-light 1 0
+light 'cluster scanout 0 keyboard' 1 0
 wait_for 20 grep -qx 'LED_CAPSL 0' /tmp/keyboard.log
 # Nobody else gets what is grabbed.
 grep -q 'grabbed by another process' <(timeout 2 evtest "$keyboard" 2>&1) || fail "the keyboard is not grabbed"
@@ -205,9 +185,11 @@ wait_for 20 no_plain
 # None at all.
 start_device none --input none
 ! grep 'none scanout' /sys/class/input/event*/device/name || fail "there are input devices"
+virtio-loopback-gpu ctl --name none status --json | grep -qx '  "input": null,' || fail "the status page has input"
 stop_device none
 does mouse leave
 does tablet leave
 does touch leave
+does second leave
 no_stuck_task
 unload

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * uapi_fuzz: random sequences of calls. uapi_fuzz.c starts the processes and
- * judges, fuzz_calls.c is the process that has the module's files, and
+ * judges, fuzz_round.c is the process that has the module's files, and
  * fuzz_clients.c those that have the cards and the secrets.
  */
 #ifndef FUZZ_H

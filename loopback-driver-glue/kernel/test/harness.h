@@ -24,6 +24,7 @@ extern const struct test argument_tests[];	/* uapi_args.c */
 extern const struct test memory_tests[];	/* uapi_memory.c */
 extern const struct test isolation_tests[];	/* uapi_isolation.c */
 extern const struct test driver_tests[];	/* uapi_driver.c */
+extern const struct test input_create_tests[];	/* uapi_input_create.c */
 extern const struct test input_tests[];		/* uapi_input.c */
 extern const struct test death_tests[];		/* uapi_death.c */
 extern const struct test keep_tests[];		/* uapi_keep.c */

@@ -1,15 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fault_test [NAME]: memory that runs out in every place there is, one after
- * the other. Needs the module that VLB_FAULTS=1 makes, see fault.h.
- *
- * A sweep lets the first allocation of an operation fail, then the second, and
- * so on until the operation needs no more than that. Each failure must be the
- * documented one, change nothing, and leave nothing behind.
- *
- * Allocations that may not sleep are left out: these are for pages of bounce
- * slots, in the middle of a command, and virtio_gpu itself warns and loses an
- * object when a command cannot be mapped. bounce_test.c has them.
+ * fault_test [NAME]: memory that runs out in what the device side calls, and
+ * in what uapi_faults_driver.c has.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -22,133 +14,7 @@
 
 #include <drm.h>
 
-#include "harness.h"
-
-#define PAGE	4096UL
-#define FOREVER	1000000000u
-
-static struct virtio_loopback_create create;
-static struct virtio_gpu_config config;
-static struct served s;
-
-static void set_parameter(const char *name, const char *value)
-{
-	ssize_t n = strlen(value);
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path),
-		 "/sys/module/virtio_loopback/parameters/%s", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	EXPECT(fd >= 0);
-	EXPECT(write(fd, value, n) == n);
-	close(fd);
-}
-
-static void set_figure(const char *name, long value)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", value);
-	set_parameter(name, text);
-}
-
-static char *parameter(const char *name)
-{
-	static char text[128];
-	char path[128];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path),
-		 "/sys/module/virtio_loopback/parameters/%s", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	EXPECT(fd >= 0);
-	n = read(fd, text, sizeof(text) - 1);
-	EXPECT(n > 0);
-	close(fd);
-	text[n] = 0;
-	text[strcspn(text, "\n")] = 0;
-	return text;
-}
-
-static long figure(const char *name)
-{
-	return atol(parameter(name));
-}
-
-/*
- * Calls of @pid, or of all: the @at-th from now and @times - 1 after it fail.
- * Not those for spare bounce pages, hundreds, which are all alike.
- */
-static void arm(unsigned int at, unsigned int times, pid_t pid)
-{
-	set_parameter("fault_only", "!vlb_bounce_refill");
-	set_figure("fault_tgid", pid);
-	set_figure("fault_times", times);
-	set_figure("fault_at", at);
-}
-
-/* Spare bounce pages, then, for whomever. */
-static void arm_spares(unsigned int at, unsigned int times)
-{
-	set_parameter("fault_only", "vlb_bounce_refill");
-	set_figure("fault_tgid", 0);
-	set_figure("fault_times", times);
-	set_figure("fault_at", at);
-}
-
-static void disarm(void)
-{
-	set_figure("fault_at", 0);
-}
-
-/* What nobody has given back although there is no device: two work queues. */
-#define LIVE_AT_REST	2
-
-static bool at_rest(void)
-{
-	return WAIT_FOR(figure("fault_live") == LIVE_AT_REST, 20000);
-}
-
-/*
- * One call of @op by this process for each of its allocations. @op returns -1
- * and errno, or something else; @check says that nothing has changed. Returns
- * how many allocations there were.
- */
-static unsigned int sweep(long (*op)(void), void (*check)(void))
-{
-	unsigned int at, failed;
-	long ret;
-	int err;
-
-	for (at = 1; ; at++) {
-		arm(at, 1, getpid());
-		ret = op();
-		err = errno;
-		disarm();
-		failed = figure("fault_failed");
-		if (!failed)
-			break;
-		printf("  %u: %s: %s\n", at, parameter("fault_where"),
-		       ret == -1 ? strerrorname_np(err) : "no error");
-		EXPECT(ret == -1);
-		EXPECT(err == (strstr(parameter("fault_where"), "_fd") ?
-			       EMFILE : ENOMEM));
-		if (check)
-			check();
-	}
-	EXPECT(ret != -1);
-	EXPECT(at == figure("fault_seen") + 1);
-	return at - 1;
-}
-
-static void start(const char *name)
-{
-	vdev_defaults(&create, &config, name);
-	create.keep_ms = 20000;
-	serve_start(&s, &create, true);
-}
+#include "fault_sweep.h"
 
 static int control = -1;
 
@@ -197,15 +63,6 @@ static void still_kept(void)
 
 	EXPECT(!ioctl(s.dev.control, VIRTIO_LOOPBACK_STATUS, &st));
 	EXPECT(st.state == VIRTIO_LOOPBACK_STATE_KEPT);
-}
-
-static void end_device(void)
-{
-	uint32_t index = s.dev.index;
-
-	vdev_close(&s.dev);
-	EXPECT(WAIT_FOR(!parent_exists(index), 15000));
-	EXPECT(at_rest());
 }
 
 static void test_attach(void)
@@ -267,7 +124,6 @@ static void test_queue_fds(void)
 	end_device();
 }
 
-static struct virtio_loopback_range range;
 static int exported;
 
 static long op_export(void)
@@ -288,25 +144,6 @@ static bool nothing_held(void)
 static void nothing_exported(void)
 {
 	EXPECT(nothing_held());
-}
-
-/* A device with a client in this process, which has one buffer. */
-static void start_client(const char *name, struct dumb *d, int *card)
-{
-	start(name);
-	*card = open_card(s.dev.index);
-	EXPECT(!dumb_create(d, *card, 256, 256));
-	fill_pattern(d->pixels, d->size, 5);
-	EXPECT(WAIT_FOR((range.iova = some_buffer(&s.dev)), 10000));
-	range.length = d->size;
-}
-
-static void end_client(struct dumb *d, int card)
-{
-	dumb_destroy(d);
-	close(card);
-	serve_stop(&s);
-	end_device();
 }
 
 static void test_export(void)
@@ -409,205 +246,6 @@ static void test_outstanding(void)
 	end_device();
 }
 
-/* The same as in the other files, but it may fail. */
-static long driver_file(const char *file)
-{
-	char command[256], path[64], name[32];
-	FILE *out;
-	int fd, err;
-	long ret;
-
-	snprintf(command, sizeof(command),
-		 "basename /sys/devices/platform/virtio-loopback.%u/virtio*",
-		 s.dev.index);
-	out = popen(command, "r");
-	EXPECT(out && fgets(name, sizeof(name), out));
-	pclose(out);
-	name[strcspn(name, "\n")] = 0;
-	snprintf(path, sizeof(path), "/sys/bus/virtio/drivers/virtio_gpu/%s",
-		 file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	EXPECT(fd >= 0);
-	ret = write(fd, name, strlen(name));
-	err = errno;
-	close(fd);
-	errno = err;
-	return ret < 0 ? -1 : 0;
-}
-
-static bool has_card(void)
-{
-	return card_number(s.dev.index, "card") >= 0;
-}
-
-/* Writing to sysfs is what probes, and so this process. */
-static void test_probe(void)
-{
-	unsigned int at, failed = 1, probes_failed = 0;
-	struct dumb d;
-	int card;
-
-	start("probe");
-	EXPECT(!driver_file("unbind"));
-	for (at = 1; failed; at++) {
-		long ret;
-		int err;
-
-		arm(at, 1, getpid());
-		ret = driver_file("bind");
-		err = errno;
-		disarm();
-		failed = figure("fault_failed");
-		if (failed)
-			printf("  %u: %s: %s\n", at, parameter("fault_where"),
-			       ret ? strerrorname_np(err) : "no error");
-		/* a ring may be shorter than asked for: then it goes well */
-		if (ret)
-			EXPECT(failed && (err == ENOMEM || err == ENODEV));
-		probes_failed += !!ret;
-		EXPECT(!ret == has_card());
-		if (!ret && failed)
-			EXPECT(!driver_file("unbind"));
-		EXPECT(status_of(&s.dev).objects == 0);
-	}
-	/* each queue itself, its ring, and work items that are waited for */
-	EXPECT(at > 5 && probes_failed >= 2);
-	EXPECT(WAIT_FOR(has_card(), 10000));
-	card = open_card(s.dev.index);
-	EXPECT(!dumb_create(&d, card, 1024, 768));
-	EXPECT(!dumb_show(&d, 1024, 768) && !dumb_dirty(&d));
-	end_client(&d, card);
-}
-
-/* A reset goes on without what it would have waited with. */
-static void test_unbind(void)
-{
-	start("unbind");
-	arm(1, FOREVER, getpid());
-	EXPECT(!driver_file("unbind"));
-	disarm();
-	printf("  %s\n", parameter("fault_where"));
-	EXPECT(figure("fault_failed") >= 1);
-	EXPECT(!status_of(&s.dev).bounce_used && !has_card());
-	EXPECT(!driver_file("bind"));
-	EXPECT(WAIT_FOR(has_card(), 10000));
-	serve_stop(&s);
-	end_device();
-}
-
-/* CREATE and the background's probe, which is tried again if it fails. */
-static void test_first_probe(void)
-{
-	unsigned int at, failed = 1, without = 0;
-
-	for (at = 1; failed; at++) {
-		struct virtio_loopback_status st = { 0 };
-		char where[128];
-		bool created, ok;
-
-		memset(&s, 0, sizeof(s));
-		vdev_defaults(&create, &config, "first");
-		s.dev.control = open("/dev/virtio-loopback",
-				     O_RDWR | O_CLOEXEC);
-		EXPECT(s.dev.control >= 0);
-		arm(at, 1, 0);
-		created = !ioctl(s.dev.control, VIRTIO_LOOPBACK_CREATE,
-				 &create);
-		ok = created &&
-		     WAIT_FOR(!ioctl(s.dev.control, VIRTIO_LOOPBACK_STATUS,
-				     &st) && st.driver_status & 4, 2000);
-		failed = figure("fault_failed");
-		disarm();
-		snprintf(where, sizeof(where), "%s", parameter("fault_where"));
-		if (failed && created)
-			printf("  %u: %s: %s\n", at, where,
-			       ok ? "a driver" : "no driver");
-		if (created && !ok) {
-			EXPECT(strstr(where, "register_virtio_device"));
-			without++;
-		}
-		if (ok) {
-			s.dev.index = create.index;
-			EXPECT(!vdev_attach(&s.dev));
-			serve_resume(&s);
-			EXPECT(WAIT_FOR(has_card(), 20000));
-			serve_stop(&s);
-			vdev_detach(&s.dev);
-		}
-		close(s.dev.control);
-		EXPECT(WAIT_FOR(!count_parents(), 15000));
-		EXPECT(at_rest());
-	}
-	EXPECT(without == 1);
-}
-
-/* What the driver maps of its buffers is refused; the client is told. */
-static void test_map_buffers(void)
-{
-	struct dumb d, mine;
-	int card, status;
-	pid_t pid;
-
-	start_client("buffers", &mine, &card);
-	pid = fork();
-	if (!pid) {
-		unsigned int at, failed = 1;
-
-		for (at = 1; failed; at++) {
-			int ret, err;
-
-			arm(at, 1, getpid());
-			ret = dumb_create(&d, card, 640, 480);
-			err = errno;
-			disarm();
-			failed = figure("fault_failed");
-			if (failed) {
-				printf("  %u: %s: %s\n", at,
-				       parameter("fault_where"),
-				       ret ? strerrorname_np(err) : "no error");
-				EXPECT(ret && err == ENOMEM);
-			}
-		}
-		/* a record, its pages, its place */
-		EXPECT(at == 5);
-		fill_pattern(d.pixels, d.size, 6);
-		EXPECT(has_pattern(d.pixels, d.size, 6));
-		dumb_destroy(&d);
-		fflush(NULL);
-		_exit(0);
-	}
-	EXPECT(waitpid(pid, &status, 0) == pid);
-	EXPECT(WIFEXITED(status) && !WEXITSTATUS(status));
-	EXPECT(WAIT_FOR(status_of(&s.dev).objects == 1, 5000));
-	EXPECT(status_of(&s.dev).object_pages == mine.size / PAGE);
-	EXPECT(has_pattern((uint32_t *)(s.dev.window + range.iova), mine.size,
-			   5));
-	end_client(&mine, card);
-}
-
-/* There are never spare bounce pages: the driver's own calls get them. */
-static void test_no_spares(void)
-{
-	struct dumb d;
-	int card, i;
-
-	/* CREATE and what it has begun by then do without as well */
-	for (i = 1; i <= 4; i++) {
-		arm_spares(i, FOREVER);
-		start("spares");
-		EXPECT(figure("fault_failed") > 0);
-		card = open_card(s.dev.index);
-		EXPECT(!dumb_create(&d, card, 1024, 768));
-		EXPECT(!dumb_show(&d, 1024, 768));
-		while (i == 4 && d.pixels[0]++ < 300)
-			EXPECT(!dumb_dirty(&d));
-		disarm();
-		EXPECT(WAIT_FOR(!status_of(&s.dev).bounce_used, 5000));
-		EXPECT(!status_of(&s.dev).bad_used);
-		end_client(&d, card);
-	}
-}
-
 /* A page fault that finds no memory is tried again, by the kernel. */
 static void test_window_faults(void)
 {
@@ -680,11 +318,6 @@ const struct test fault_tests[] = {
 	{ "export", test_export, 60 },
 	{ "import", test_import, 60 },
 	{ "outstanding", test_outstanding, 60 },
-	{ "probe", test_probe, 120 },
-	{ "unbind", test_unbind, 60 },
-	{ "first_probe", test_first_probe, 180 },
-	{ "map_buffers", test_map_buffers, 60 },
-	{ "no_spares", test_no_spares, 120 },
 	{ "window_faults", test_window_faults, 60 },
 	{ "window_fault_killed", test_window_fault_killed, 60 },
 	{ 0 }
@@ -692,7 +325,9 @@ const struct test fault_tests[] = {
 
 int main(int argc, char **argv)
 {
-	static const struct test *const groups[] = { fault_tests, NULL };
+	static const struct test *const groups[] = {
+		fault_tests, fault_driver_tests, NULL
+	};
 
 	return run_tests(groups, argc > 1 ? argv[1] : NULL);
 }

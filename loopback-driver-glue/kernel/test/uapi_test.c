@@ -6,7 +6,8 @@ int main(int argc, char **argv)
 {
 	static const struct test *const groups[] = {
 		argument_tests, memory_tests, isolation_tests, driver_tests,
-		keep_tests, input_tests, stress_tests, death_tests, NULL
+		keep_tests, input_create_tests, input_tests, stress_tests,
+		death_tests, NULL
 	};
 
 	return run_tests(groups, argc > 1 ? argv[1] : NULL);

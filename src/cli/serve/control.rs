@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use virtio_loopback_display::DisplayHandle;
 use virtio_loopback_gpu::adapter::{Cgroup, MonitorChange, Monitors, Shared};
 use virtio_loopback_gpu::control::{Controlled, MonitorStatus, ScanoutRequest, Status};
+use virtio_loopback_gpu::input::Router;
 use virtio_loopback_gpu::limits::DeviceLimits;
 use virtio_loopback_gpu::one_line;
 use virtio_loopback_gpu::sandbox::Mode;
 use virtio_loopback_gpu::sync::lock;
 
+use super::input::input_status;
 use super::{DeviceOptions, limit_status, scanout_status, status};
 use crate::cli::stop::Stopper;
 
@@ -19,6 +21,7 @@ pub struct Control {
     display: DisplayHandle,
     shared: Arc<Mutex<Shared>>,
     monitors: Monitors,
+    router: Router,
     limits: DeviceLimits,
     /// The backend is not ours.
     foreign: bool,
@@ -33,6 +36,7 @@ impl Control {
         display: &DisplayHandle,
         shared: &Arc<Mutex<Shared>>,
         monitors: &Monitors,
+        router: &Router,
         cgroup: Option<&Cgroup>,
         stopper: Stopper,
     ) -> Self {
@@ -42,6 +46,7 @@ impl Control {
             display: display.clone(),
             shared: Arc::clone(shared),
             monitors: monitors.clone(),
+            router: router.clone(),
             limits: options.limits.limits(),
             foreign,
             mode: (!foreign).then(|| options.sandbox.mode()),
@@ -66,7 +71,13 @@ impl Controlled for Control {
             scanout,
             monitor: spec.map(|spec| spec.to_string()),
         });
-        Status { limits, cgroup: self.cgroup.clone(), monitors: monitors.collect(), ..status }
+        Status {
+            limits,
+            cgroup: self.cgroup.clone(),
+            monitors: monitors.collect(),
+            input: input_status(&self.router),
+            ..status
+        }
     }
 
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
