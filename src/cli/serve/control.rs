@@ -69,6 +69,10 @@ impl Controlled for Control {
         Status { limits, cgroup: self.cgroup.clone(), monitors: monitors.collect(), ..status }
     }
 
+    fn scanouts(&self) -> u32 {
+        self.monitors.count()
+    }
+
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
         let change = MonitorChange::try_from(request).map_err(|error| one_line(&error))?;
         let changed = self.monitors.change(change).map_err(|error| one_line(&error))?;
