@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use virtio_loopback_display::DisplayHandle;
-use virtio_loopback_gpu::adapter::{Cgroup, MonitorChange, Monitors, Shared};
+use virtio_loopback_gpu::adapter::{Cgroup, MonitorChange, Monitors, Shared, WindowSizes};
 use virtio_loopback_gpu::control::{Controlled, MonitorStatus, ScanoutRequest, Status};
 use virtio_loopback_gpu::limits::DeviceLimits;
 use virtio_loopback_gpu::one_line;
@@ -25,6 +25,8 @@ pub struct Control {
     mode: Option<Mode>,
     cgroup: Option<String>,
     stopper: Stopper,
+    /// Who sees to it that clients take what is set.
+    sizes: WindowSizes,
 }
 
 impl Control {
@@ -35,6 +37,7 @@ impl Control {
         monitors: &Monitors,
         cgroup: Option<&Cgroup>,
         stopper: Stopper,
+        sizes: WindowSizes,
     ) -> Self {
         let foreign = options.backend.is_some();
         Self {
@@ -47,6 +50,7 @@ impl Control {
             mode: (!foreign).then(|| options.sandbox.mode()),
             cgroup: cgroup.map(|cgroup| cgroup.path().display().to_string()),
             stopper,
+            sizes,
         }
     }
 }
@@ -75,12 +79,19 @@ impl Controlled for Control {
 
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
         let change = MonitorChange::try_from(request).map_err(|error| one_line(&error))?;
+        let set = match &change {
+            MonitorChange::Set(_, monitor) => Some((monitor.mode.width, monitor.mode.height)),
+            _ => None,
+        };
         let changed = self.monitors.change(change).map_err(|error| one_line(&error))?;
         let plugged = self.monitors.has(changed.scanout);
         let told = self.display.set_plugged(changed.scanout, plugged);
         told.map_err(|error| one_line(&error))?;
         if changed.is_news {
             Shared::monitors_changed(&self.shared).map_err(|error| one_line(&error))?;
+        }
+        if let Some((width, height)) = set {
+            self.sizes.monitor_set(changed.scanout, width, height);
         }
         Ok(changed.scanout)
     }
