@@ -20,14 +20,16 @@ mod status;
 mod tests;
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{MonitorChange, MonitorSpecError};
 
-pub use client::{ClientError, Frame, change_scanout, detach, frame, quit, screenshot, status};
+pub use client::{
+    Address, ClientError, Frame, change_scanout, detach, frame, quit, screenshot, status,
+};
 pub use input_status::{InputDeviceStatus, InputSourceStatus, InputStatus};
 pub use server::{ControlServer, Controlled, ServerError};
 pub use status::{KeepStatus, LimitStatus, MonitorStatus, SandboxStatus, ScanoutStatus, Status};
@@ -146,21 +148,40 @@ pub fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && name.len() < 32 && name.chars().all(allowed) && !name.starts_with('.')
 }
 
+/// Last part of the directories of control sockets.
+const NAME: &str = "virtio-loopback-gpu";
 /// Directory of the control sockets of root's devices, unless XDG_RUNTIME_DIR says otherwise.
 const ROOT_DIRECTORY: &str = "/run/virtio-loopback-gpu";
 
 /// Directory of the control sockets: `$XDG_RUNTIME_DIR/virtio-loopback-gpu`, or below `/run` for
 /// root without one, or below `/tmp` with the user's number.
 fn directory() -> PathBuf {
-    const NAME: &str = "virtio-loopback-gpu";
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(runtime) if !runtime.is_empty() => PathBuf::from(runtime).join(NAME),
         _ if rustix::process::geteuid().is_root() => PathBuf::from(ROOT_DIRECTORY),
-        _ => {
-            let user = rustix::process::geteuid().as_raw();
-            std::env::temp_dir().join(format!("{NAME}-{user}"))
-        }
+        _ => temporary_directory(),
     }
+}
+
+/// Directory of the control sockets of users without XDG_RUNTIME_DIR.
+fn temporary_directory() -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    std::env::temp_dir().join(format!("{NAME}-{user}"))
+}
+
+/// Where else the control socket of a device of this user may be, made with another environment: a
+/// login shell has XDG_RUNTIME_DIR, and a service or `sudo` has none. A directory that anybody else
+/// could have put there is none.
+fn other_directories() -> Vec<PathBuf> {
+    let user = rustix::process::geteuid();
+    let mut directories = vec![PathBuf::from(format!("/run/user/{}/{NAME}", user.as_raw()))];
+    if user.is_root() {
+        directories.push(PathBuf::from(ROOT_DIRECTORY));
+    } else {
+        directories.push(temporary_directory());
+    }
+    directories.retain(|other| *other != directory() && check_directory(other).is_ok());
+    directories
 }
 
 /// Path of a device's control socket.
@@ -181,8 +202,13 @@ fn make_directory() -> io::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::symlink_metadata(&path)?;
+    check_directory(&path)?;
+    Ok(path)
+}
+
+/// Makes sure that a directory is ours and nobody else may enter.
+fn check_directory(path: &Path) -> io::Result<()> {
+    let meta = std::fs::symlink_metadata(path)?;
     let ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
     if !ours || meta.mode() & 0o077 != 0 {
         let text = format!(
@@ -191,5 +217,5 @@ fn make_directory() -> io::Result<PathBuf> {
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    Ok(path)
+    Ok(())
 }

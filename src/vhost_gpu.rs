@@ -19,7 +19,7 @@ mod decode;
 pub mod message;
 
 pub use channel::{Channel, ChannelError, Frame, Limits};
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, REPLY_TIMEOUT};
 pub use decode::{DecodeError, Request, decode, payload_bound};
 
 #[cfg(test)]

@@ -4,10 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use virtio_loopback_gpu::driver::card::TestCard;
@@ -159,7 +163,7 @@ fn failed(message: &str) -> Outcome {
 fn bad_options_are_one_line_and_exit_code_2() {
     let place = Place::new();
     let run = " (see virtio-loopback-gpu run --help)";
-    let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192; rates go from 1 to 240 (see --help)";
+    let sizes = "the kernel's driver takes sizes from 32x32 to 8192x8192 (see --help)";
     let no_size = "is not a size: write it as 1280x720 or 1280x720@60 (see --help)";
     let name = "a name has 1 to 31 letters, digits, dots, dashes or underscores, \
                 and begins with neither dot nor dash (see --help)";
@@ -175,6 +179,25 @@ fn bad_options_are_one_line_and_exit_code_2() {
         (
             &["run", "--scanout", "8x8"],
             format!("invalid value '8x8' for '--scanout <WxH[@RATE|@X,Y][,KEY=VALUE]>': {sizes}"),
+        ),
+        (
+            &["run", "--scanout", "800x600@500"],
+            "invalid value '800x600@500' for '--scanout <WxH[@RATE|@X,Y][,KEY=VALUE]>': \
+             rates go from 1 to 240 frames a second (see --help)".into(),
+        ),
+        (
+            &["ctl", "scanout", "set", "x", "640x480"],
+            "invalid value 'x' for '<SCANOUT>': scanouts are numbered from 0 to 15 (see --help)".into(),
+        ),
+        (
+            &["ctl", "record", "x.mp4"],
+            "invalid value 'x.mp4' for '<PATH>': recordings are YUV4MPEG2: name it .y4m, or convert it on \
+             the way, as in `ctl record - | ffmpeg -i - x.mp4` (see --help)".into(),
+        ),
+        (
+            &["ctl", "--socket", "x", "--name", "y", "status"],
+            "the argument '--socket <PATH>' cannot be used with '--name <NAME>' \
+             (see virtio-loopback-gpu ctl --help)".into(),
         ),
         (
             &["run", "--scanout", "large"],
@@ -226,7 +249,7 @@ fn bad_options_are_one_line_and_exit_code_2() {
         ),
         (
             &["ctl", "screenshot", "x.png", "--scanout", "16"],
-            "invalid value '16' for '--scanout <SCANOUT>': 16 is not in 0..16 (see --help)".into(),
+            "invalid value '16' for '--scanout <SCANOUT>': scanouts are numbered from 0 to 15 (see --help)".into(),
         ),
         (
             &["backend", "--fd", "3", "--socket-path", "x"],
@@ -384,24 +407,31 @@ fn a_missing_module_is_one_line() {
 #[test]
 fn what_is_not_there_is_told_of_on_one_line() {
     let place = Place::new();
-    let nobody = |name: &str, place: &str, elsewhere: &str| {
-        failed(&format!(
-            "no device named {name:?} is running in {place} ({elsewhere}): \
-             start one with `run --name {name}`"
-        ))
+    let nobody = |outcome: &Outcome, name: &str, place: &str| {
+        let begin = format!("virtio-loopback-gpu: no device named {name:?} is running in {place}");
+        let end = format!("): start one with `run --name {name}`\n");
+        assert!(outcome.stderr.starts_with(&begin), "{}", outcome.stderr);
+        assert!(outcome.stderr.ends_with(&end), "{}", outcome.stderr);
+        assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1));
     };
     let sockets = place.sockets();
-    let nobody_here =
-        nobody("gpu0", sockets.to_str().unwrap(), "root's are in /run/virtio-loopback-gpu");
-    for request in [&["ctl", "status"][..], &["ctl", "quit"], &["ctl", "screenshot", "x.png"]] {
-        assert_eq!(place.run(request), nobody_here);
+    for request in [&["status"][..], &["quit"], &["screenshot", "x.png"]] {
+        let outcome = place.run(&[&["ctl", "--name", "no-such-device"], request].concat());
+        nobody(&outcome, "no-such-device", sockets.to_str().unwrap());
     }
     let mut command = place.command(&["ctl", "--name", "no-such-device", "status"]);
     let outcome = Running(Some(command.env_remove("XDG_RUNTIME_DIR").spawn().unwrap())).end();
     if rustix::process::geteuid().is_root() {
-        let elsewhere = "other users' are in their $XDG_RUNTIME_DIR";
-        assert_eq!(outcome, nobody("no-such-device", "/run/virtio-loopback-gpu", elsewhere));
+        nobody(&outcome, "no-such-device", "/run/virtio-loopback-gpu");
+        let elsewhere = "(other users' are in their $XDG_RUNTIME_DIR, see --socket)";
+        assert!(outcome.stderr.contains(elsewhere), "{}", outcome.stderr);
     }
+    let nothing = place.sockets().join("gpu0.sock");
+    let nothing = nothing.to_str().unwrap();
+    assert_eq!(
+        place.run(&["ctl", "status", "--socket", nothing]),
+        failed(&format!("no device listens on {nothing}: No such file or directory (os error 2)"))
+    );
     let socket = place.path("gpu.sock");
     let socket = socket.to_str().unwrap();
     let connect = || place.run(&["demo", "--display", "headless", "--backend", socket]);
@@ -538,7 +568,10 @@ fn a_running_device_answers_ctl() {
     assert!(pixels.iter().any(|byte| *byte > 0x80));
     let wrong =
         |path: &str, scanout: &str| place.run(&["ctl", "screenshot", path, "--scanout", scanout]);
-    assert_eq!(wrong("x.png", "2"), failed("scanout 2 has no picture"));
+    assert_eq!(
+        wrong("x.png", "2"),
+        failed("there is no scanout 2: this device has 2 (`run --max-scanouts` gives it more)")
+    );
     let missing = "cannot write nowhere/x.png: No such file or directory (os error 2)";
     assert_eq!(wrong("nowhere/x.png", "0"), failed(missing));
     assert_eq!(wrong("/", "0"), failed("cannot write /: is a directory"));
@@ -717,6 +750,22 @@ fn the_control_socket_is_its_owners() {
     let outcome = place.run(&["demo", "--display", "headless", "--frames", "1"]);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1));
     assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 0);
+    // One of another user's, such as that of whoever has called `su`.
+    let others = place.path("others");
+    std::fs::DirBuilder::new().mode(0o500).create(&others).unwrap();
+    std::fs::set_permissions(place.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = place.command(&["demo", "--display", "headless", "--frames", "1"]);
+    command.env("XDG_RUNTIME_DIR", &others).current_dir("/");
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534);
+    }
+    let message = format!(
+        "cannot make the control socket {}/virtio-loopback-gpu/gpu0.sock: XDG_RUNTIME_DIR names a \
+         directory of another user; unset it, or set it to one of this user's: Permission denied \
+         (os error 13)",
+        others.display()
+    );
+    assert_eq!(Running(Some(command.spawn().unwrap())).end(), failed(&message));
     // No directory to make it in.
     let outcome = Running(Some(
         place
@@ -729,6 +778,63 @@ fn the_control_socket_is_its_owners() {
     let message = "cannot make the control socket /nowhere/virtio-loopback-gpu/gpu0.sock: \
                    No such file or directory (os error 2)";
     assert_eq!(outcome, failed(message));
+}
+
+#[test]
+fn a_device_is_found_whatever_the_environment_of_its_user() {
+    let place = Place::new();
+    let name = format!("cli-{}", std::process::id());
+    let mut command = place.command(&["demo", "--display", "headless", "--ready-fd", "1"]);
+    command.args(["--scanout", "64x48", "--name", &name]).env_remove("XDG_RUNTIME_DIR");
+    let mut demo = Running(Some(command.spawn().unwrap()));
+    let (_, _stdout) = demo.ready();
+    let said = |arguments: &[&str]| {
+        let outcome = place.run(&[&["ctl"], arguments].concat());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        outcome.stdout
+    };
+    // As from a login shell, which has XDG_RUNTIME_DIR.
+    assert!(said(&["status", "--name", &name]).starts_with(&format!("{name}: ")));
+    // As of another user: by its socket.
+    let directory = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/run/virtio-loopback-gpu")
+    } else {
+        let user = rustix::process::geteuid().as_raw();
+        std::env::temp_dir().join(format!("virtio-loopback-gpu-{user}"))
+    };
+    let socket = directory.join(format!("{name}.sock"));
+    let by_socket = said(&["--socket", socket.to_str().unwrap(), "status"]);
+    assert!(by_socket.starts_with(&format!("{name}: ")), "{by_socket}");
+    // The name may stand anywhere.
+    assert_eq!(said(&["scanout", "--name", &name, "set", "0", "80x60"]), "");
+    assert_eq!(said(&["scanout", "set", "0", "96x64", "--name", &name]), "");
+    assert_eq!(said(&["quit", "--name", &name]), "");
+    assert_eq!(demo.end().code, Some(0));
+}
+
+#[test]
+fn a_device_that_is_kept_is_not_said_to_be_missing() {
+    let place = Place::new();
+    std::fs::DirBuilder::new().mode(0o700).create(place.sockets()).unwrap();
+    let path = place.sockets().join("gpu0.keep");
+    let keeper = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .unwrap();
+    bind(&keeper, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&keeper, 1).unwrap();
+    let message = "the device \"gpu0\" is kept, and nobody serves it: go on with it by \
+                   `run --name gpu0`, before the seconds of its `--keep` are over";
+    assert_eq!(place.run(&["ctl", "status"]), failed(message));
+    // It was not disturbed.
+    assert_eq!(accept(&keeper).unwrap_err(), rustix::io::Errno::AGAIN);
+    // A socket that is left over keeps nothing.
+    drop(keeper);
+    let outcome = place.run(&["ctl", "status"]);
+    assert!(outcome.stderr.contains("no device named \"gpu0\" is running"), "{}", outcome.stderr);
 }
 
 /// A client that says something to the control socket and reads the answer.
@@ -1057,7 +1163,7 @@ fn recordings_have_the_frames_that_were_asked_for() {
     assert!(different >= 10, "{different} of 19 frames differ from the one before");
     assert_eq!(
         place.run(&["ctl", "record", "x.y4m", "--scanout", "1"]),
-        failed("scanout 1 has no picture")
+        failed("there is no scanout 1: this device has 1 (`run --max-scanouts` gives it more)")
     );
     assert!(!place.path("x.y4m").exists());
     assert_eq!(

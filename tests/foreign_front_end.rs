@@ -19,13 +19,15 @@ use front_end::{BackendProcess, Display, FrontEnd, QUEUE_SIZE};
 use virtio_loopback_gpu::driver::{
     BufferKind, BufferSpec, DriverError, GpuDriver, Submission, header,
 };
-use virtio_loopback_gpu::gpu::wire::{Command, Format, GetEdid, ResourceCreate2d, RespType};
+use virtio_loopback_gpu::gpu::wire::{
+    Command, Format, GetEdid, ResourceCreate2d, RespDisplayInfo, RespType,
+};
 use virtio_loopback_gpu::gpu::{Limits, Rect, StateFile};
 use virtio_loopback_gpu::vhost_gpu::Request;
 use virtio_loopback_gpu::vhost_gpu::message::{
     F_DMABUF2, F_EDID, F_MEMORY_SCANOUT, Scanout, Update, request,
 };
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// What QEMU offers.
 const LIKE_QEMU: u64 = F_EDID | F_DMABUF2;
@@ -456,6 +458,54 @@ fn a_display_that_hangs_is_left_alone_until_it_answers() {
     assert_eq!(returned(&mut gpu), 1);
     drop((gpu, display));
     assert_eq!(front_end.close().0, Some(0));
+}
+
+#[test]
+fn a_display_that_hangs_keeps_its_monitors_and_is_told_of_once() {
+    let (display, front_end, mut gpu, id) = latching();
+    let ask = |gpu: &mut GpuDriver| {
+        gpu.control()
+            .submit(
+                &header(Command::GetDisplayInfo),
+                Submission {
+                    response: size_of::<RespDisplayInfo>() as u32,
+                    ..Submission::default()
+                },
+            )
+            .unwrap();
+        gpu.control().kick().unwrap();
+    };
+    ask(&mut gpu);
+    assert!(matches!(display.receive(), Request::GetDisplayInfo));
+    let mut info = RespDisplayInfo::new_zeroed();
+    info.hdr.type_ = RespType::OkDisplayInfo.raw().into();
+    (info.pmodes[0].enabled, info.pmodes[0].r.width) = (1.into(), 8.into());
+    display.reply(request::GET_DISPLAY_INFO, info.as_bytes());
+    assert!(gpu.control().wait(Duration::from_secs(1)).unwrap().is_some());
+    // It answers nothing, twice, with a sign of life in between.
+    for owed in [1, 2] {
+        submit_flushes(&mut gpu, id, 1);
+        receive_updates(&display, 1);
+        assert_eq!(returned_within(&mut gpu, Duration::from_secs(3)), 1);
+        // The driver is told what was known, not that there are no monitors.
+        let known = gpu.display_info().unwrap();
+        assert_eq!((known.pmodes[0].enabled.get(), known.pmodes[0].r.width.get()), (1, 8));
+        answer_updates(&display, owed);
+        assert!(matches!(display.receive(), Request::MemoryScanout(_, None)));
+        display.reply(request::MEMORY_SCANOUT, &[]);
+        assert!(matches!(display.receive(), Request::MemoryScanout(_, None)));
+        receive_updates(&display, 1);
+    }
+    answer_updates(&display, 1);
+    submit_flushes(&mut gpu, id, 1);
+    receive_updates(&display, 1);
+    answer_updates(&display, 1);
+    assert_eq!(returned(&mut gpu), 1);
+    drop((gpu, display));
+    let (code, said) = front_end.close();
+    assert_eq!(code, Some(0));
+    assert_eq!(said.matches("has not answered for 1 s: frames are dropped").count(), 1, "{said}");
+    assert_eq!(said.matches("the display answers again, after ").count(), 1, "{said}");
 }
 
 #[test]

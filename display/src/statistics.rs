@@ -36,7 +36,7 @@ pub struct Statistics {
     /// Presents at the first vblank after their flush, at the second, and later. Counted where outputs
     /// have vblanks and frames need no copy.
     pub vblanks: [u64; 3],
-    /// Presents a second, over the last two seconds.
+    /// Presents a second, over the last two seconds, or since the first if that is a second at least.
     pub frames_per_second: f64,
     /// Updates a second, over the last two seconds.
     pub updates_per_second: f64,
@@ -58,32 +58,42 @@ pub(crate) struct Rates {
 /// Times of something that happens again and again.
 #[derive(Debug, Default)]
 struct Rate {
-    /// Oldest first.
-    recent: VecDeque<Instant>,
+    /// Oldest first: since when, and how often. What comes within [`Rate::GRAIN`] is counted together.
+    recent: VecDeque<(Instant, u64)>,
+    last: Option<Instant>,
 }
 
 impl Rate {
-    /// Enough for the window below at 120 frames a second; faster sources get a shorter window.
-    const RECENT: usize = 256;
     const WINDOW: Duration = Duration::from_secs(2);
+    /// A rate is about at least so long: what comes at once after a pause is no rate.
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const GRAIN: Duration = Duration::from_millis(8);
+    /// Enough for the window.
+    const RECENT: usize = 256;
 
     fn add(&mut self, now: Instant) {
-        if self.recent.len() == Self::RECENT {
-            self.recent.pop_front();
+        self.last = Some(now);
+        match self.recent.back_mut() {
+            Some((since, count)) if now.saturating_duration_since(*since) < Self::GRAIN => {
+                *count += 1;
+            }
+            _ => {
+                if self.recent.len() == Self::RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back((now, 1));
+            }
         }
-        self.recent.push_back(now);
     }
 
     /// 0 if fewer than two times fall into the window.
     fn per_second(&self, now: Instant) -> f64 {
-        let mut times =
-            self.recent.iter().filter(|&&time| now.saturating_duration_since(time) <= Self::WINDOW);
-        let (Some(first), Some(last)) = (times.next(), times.next_back()) else {
-            return 0.0;
-        };
-        let intervals = times.count() + 1;
-        let span = last.saturating_duration_since(*first).as_secs_f64();
-        if span > 0.0 { intervals as f64 / span } else { 0.0 }
+        let is_recent = |since| now.saturating_duration_since(since) <= Self::WINDOW;
+        let mut recent = self.recent.iter().filter(|(since, _)| is_recent(*since)).peekable();
+        let (Some(&&(first, _)), Some(last)) = (recent.peek(), self.last) else { return 0.0 };
+        let times: u64 = recent.map(|(_, count)| count).sum();
+        let span = last.saturating_duration_since(first).max(Self::SHORTEST);
+        times.saturating_sub(1) as f64 / span.as_secs_f64()
     }
 }
 
@@ -149,9 +159,8 @@ impl Counters {
             vblanks: self.vblanks,
             last_present_age: self
                 .present_rate
-                .recent
-                .back()
-                .map(|&time| now.saturating_duration_since(time)),
+                .last
+                .map(|time| now.saturating_duration_since(time)),
         }
     }
 }
@@ -205,13 +214,30 @@ mod tests {
     fn rate_of_a_very_fast_source_is_right_and_bounded() {
         let mut counters = Counters::default();
         let start = Instant::now();
-        for i in 0..10_000 {
+        for i in 0..50_000 {
             counters.presented(start + Duration::from_micros(i * 100));
         }
-        let rate = counters.rates(start + Duration::from_secs(1)).presents;
+        let rate = counters.rates(start + Duration::from_secs(5)).presents;
         assert!((rate - 10_000.0).abs() < 1.0, "{rate}");
-        assert_eq!(counters.present_rate.recent.len(), Rate::RECENT);
-        assert_eq!(counters.presents, 10_000);
+        assert!(counters.present_rate.recent.len() <= Rate::RECENT);
+        assert_eq!(counters.presents, 50_000);
+    }
+
+    #[test]
+    fn what_comes_at_once_is_no_rate() {
+        let mut counters = Counters::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        // The first two frames, 1 ms apart, are no 1000 a second.
+        counters.presented(at(0));
+        counters.presented(at(10));
+        assert_eq!(counters.rates(at(11)).presents, 1.0);
+        // Ten a second, a pause, and then what has waited, all within 20 ms.
+        (1..=20).for_each(|i| counters.presented(at(i * 100)));
+        assert!((counters.rates(at(2000)).presents - 10.5).abs() < 0.1);
+        (0..20).for_each(|i| counters.presented(at(6000 + i)));
+        let rate = counters.rates(at(6020)).presents;
+        assert!(rate > 10.0 && rate <= 20.0, "{rate}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rustix::pipe::PipeFlags;
 use virtio_loopback_display::DisplayHandle;
 
 use super::backend_process::{BackendChoice, BackendProcess};
-use super::device::{AdapterError, Options};
+use super::device::{AdapterError, Options, Shared};
 use super::display_server::{DisplayServer, DisplayServerError};
 use super::event_loop::{Ends, EventLoopError};
 use super::front_end::{FrontEnd, FrontEndError};
@@ -112,6 +112,7 @@ impl Backend {
         display: DisplayHandle,
         window: MemoryWindow<'_>,
         kept: Option<Arc<Mutex<Kept>>>,
+        shared: &Arc<Mutex<Shared>>,
     ) -> Result<(), AdapterError> {
         let takes_dma_bufs = display.takes_dma_bufs();
         let mut memory = ScanoutMemory::new(window).map_err(AdapterError::Memory)?;
@@ -127,6 +128,12 @@ impl Backend {
         if let Some(kept) = kept {
             server.keep_in(kept);
         }
+        let shared = Arc::clone(shared);
+        server.after_hangs(move || {
+            if let Err(error) = Shared::monitors_changed(&shared) {
+                log::warn!("the driver is not told to ask for its monitors: {}", one_line(&error));
+            }
+        });
         let (ended, ending) =
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let serve = move || {

@@ -344,7 +344,8 @@ impl Adapter {
             backend.hand_over(kept)?;
             backend.front_end.watch()?;
         }
-        backend.serve_display(options, display.clone(), transport.memory(), kept.clone())?;
+        let window = transport.memory();
+        backend.serve_display(options, display.clone(), window, kept.clone(), &shared)?;
         let state = kept.as_ref().map(|kept| lock(kept).state_file());
         {
             let mut shared = lock(&shared);

@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use virtio_loopback_display::{CursorImage, DisplayError, DisplayHandle, Frame, Rect};
 use zerocopy::IntoBytes;
@@ -21,7 +22,7 @@ use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, DmabufScanout, F_DMABUF2, F_EDID, F_MEMORY_KEEP, F_MEMORY_SCANOUT,
     Header, MAX_SCANOUTS, MemoryScanout, Scanout, Update, request,
 };
-use crate::vhost_gpu::{Channel, ChannelError, Request, decode, payload_bound};
+use crate::vhost_gpu::{Channel, ChannelError, REPLY_TIMEOUT, Request, decode, payload_bound};
 
 /// How long all of a request may take to come, once it has begun.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +66,11 @@ pub struct DisplayServer {
     whole_edids: bool,
     /// For the backend that takes this one's place.
     kept: Option<Arc<Mutex<Kept>>>,
+    /// The display took so long that a backend like ours no longer waits for its answers, and tells the
+    /// driver of the monitors that it knew.
+    late: Arc<AtomicBool>,
+    /// Has the driver ask for its monitors.
+    ask_again: Option<Box<dyn Fn() + Send>>,
 }
 
 impl DisplayServer {
@@ -78,7 +84,25 @@ impl DisplayServer {
         let replies = Arc::new(Replies::new(stream.try_clone()?)?);
         let channel = Channel::new(stream);
         let (complaints, whole_edids, kept) = (0, false, None);
-        Ok(Self { channel, replies, display, memory, monitors, complaints, whole_edids, kept })
+        let (late, ask_again) = (Arc::default(), None);
+        Ok(Self {
+            channel,
+            replies,
+            display,
+            memory,
+            monitors,
+            complaints,
+            whole_edids,
+            kept,
+            late,
+            ask_again,
+        })
+    }
+
+    /// Calls `ask_again` when the display is back after a hang in which the driver may have been told of
+    /// monitors that are others now.
+    pub fn after_hangs(&mut self, ask_again: impl Fn() + Send + 'static) {
+        self.ask_again = Some(Box::new(ask_again));
     }
 
     /// Keeps what the backend asks for in `kept`.
@@ -106,7 +130,14 @@ impl DisplayServer {
             match decode(frame.header.request, &frame.payload, frame.fds) {
                 Ok(request) => {
                     bad = 0;
+                    let was_late = self.late.swap(false, Ordering::Relaxed);
+                    let begun = Instant::now();
                     self.handle(request);
+                    if begun.elapsed() >= REPLY_TIMEOUT {
+                        self.late.store(true, Ordering::Relaxed);
+                    } else if let (true, Some(ask_again)) = (was_late, &self.ask_again) {
+                        ask_again();
+                    }
                 }
                 Err(error) => {
                     self.complain(&format_args!("message is passed over: {}", one_line(&error)));
@@ -280,8 +311,14 @@ impl DisplayServer {
 
     fn buffer_update(&self, update: Update) -> Result<(), ScanoutError> {
         let ticket = self.replies.open(request::DMABUF_UPDATE);
-        let replies = Arc::clone(&self.replies);
-        let done = move || replies.fill(ticket, Vec::new());
+        let (replies, late) = (Arc::clone(&self.replies), Arc::clone(&self.late));
+        let begun = Instant::now();
+        let done = move || {
+            if begun.elapsed() >= REPLY_TIMEOUT {
+                late.store(true, Ordering::Relaxed);
+            }
+            replies.fill(ticket, Vec::new());
+        };
         Ok(self.display.flush(update.scanout_id, rect(&update), done)?)
     }
 

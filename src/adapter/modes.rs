@@ -31,9 +31,12 @@ pub enum ModeError {
     /// It is not `WxH` or `WxH@RATE`.
     #[error("{0:?} is not a size: write it as 1280x720 or 1280x720@60")]
     Syntax(String),
-    /// A number is out of range.
-    #[error("the kernel's driver takes sizes from {}x{} to {}x{}; rates go from {} to {}", SIZES.start(), SIZES.start(), SIZES.end(), SIZES.end(), RATES.start(), RATES.end())]
-    Range,
+    /// The driver makes no framebuffer of this size.
+    #[error("the kernel's driver takes sizes from {}x{} to {}x{}", SIZES.start(), SIZES.start(), SIZES.end(), SIZES.end())]
+    Size,
+    /// An EDID cannot say this rate.
+    #[error("rates go from {} to {} frames a second", RATES.start(), RATES.end())]
+    Rate,
 }
 
 impl FromStr for Mode {
@@ -58,12 +61,12 @@ impl Mode {
     ///
     /// # Errors
     ///
-    /// [`ModeError::Range`]
+    /// [`ModeError::Size`], [`ModeError::Rate`]
     pub fn checked(self) -> Result<Self, ModeError> {
-        let possible = SIZES.contains(&self.width)
-            && SIZES.contains(&self.height)
-            && RATES.contains(&self.refresh);
-        if possible { Ok(self) } else { Err(ModeError::Range) }
+        if !SIZES.contains(&self.width) || !SIZES.contains(&self.height) {
+            return Err(ModeError::Size);
+        }
+        if RATES.contains(&self.refresh) { Ok(self) } else { Err(ModeError::Rate) }
     }
 }
 
@@ -84,8 +87,11 @@ mod tests {
         for text in ["", "800", "800x", "x600", "800x600@", "800x600x2", "-1x2", "8 x 6"] {
             assert_eq!(text.parse::<Mode>(), Err(ModeError::Syntax(text.to_owned())), "{text}");
         }
-        for text in ["31x600", "800x31", "8193x600", "800x8193", "800x600@0", "800x600@241"] {
-            assert_eq!(text.parse::<Mode>(), Err(ModeError::Range), "{text}");
+        for text in ["31x600", "800x31", "8193x600", "800x8193", "800x31@500"] {
+            assert_eq!(text.parse::<Mode>(), Err(ModeError::Size), "{text}");
+        }
+        for text in ["800x600@0", "800x600@241"] {
+            assert_eq!(text.parse::<Mode>(), Err(ModeError::Rate), "{text}");
         }
     }
 }

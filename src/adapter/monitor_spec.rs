@@ -106,7 +106,7 @@ impl MonitorSpec {
         let (key, value) = part.split_once('=').ok_or_else(unknown)?;
         match key {
             "refresh" => {
-                let refresh = value.parse().map_err(|_| ModeError::Range)?;
+                let refresh = value.parse().map_err(|_| ModeError::Rate)?;
                 self.mode = Mode { refresh, ..self.mode }.checked()?;
                 Ok("refresh")
             }
@@ -194,7 +194,7 @@ mod tests {
         use MonitorSpecError::{Dpi, Key, Name, Position, Twice};
         for (text, error) in [
             ("800", ModeError::Syntax("800".into()).into()),
-            ("8x8", ModeError::Range.into()),
+            ("8x8", ModeError::Size.into()),
             ("800x600,", Key("".into())),
             ("800x600,refresh", Key("refresh".into())),
             ("800x600,100", Key("100".into())),
@@ -205,7 +205,7 @@ mod tests {
             ("800x600@-1,0", Position("-1,0".into())),
             ("800x600@60,refresh=50", Twice("refresh")),
             ("800x600,dpi=96,dpi=96", Twice("dpi")),
-            ("800x600,refresh=241", ModeError::Range.into()),
+            ("800x600,refresh=241", ModeError::Rate.into()),
             ("800x600,dpi=49", Dpi { text: "49".into() }),
             ("800x600,name=", Name("".into())),
             ("800x600,name=fourteen chars", Name("fourteen chars".into())),

@@ -75,11 +75,7 @@ pub fn advice(missing: Missing, parent: Option<&Path>) -> String {
     match (missing, parent) {
         (Missing::Driver, None) => format!("no driver has started within {seconds} s"),
         (Missing::Driver, Some(_)) => {
-            let why = if Path::new("/sys/bus/virtio/drivers/virtio_gpu").exists() {
-                "the driver virtio_gpu is loaded, so the kernel's log (dmesg) should say why"
-            } else {
-                "the driver virtio_gpu is not loaded (modprobe virtio_gpu)"
-            };
+            let why = why_no_driver(Path::new("/sys"));
             format!("no driver has taken the device within {seconds} s: {why}")
         }
         (Missing::Nodes, parent) => {
@@ -91,6 +87,20 @@ pub fn advice(missing: Missing, parent: Option<&Path>) -> String {
             };
             format!("the driver has no card in /dev/dri after {seconds} s: {why}")
         }
+    }
+}
+
+/// Why nothing has taken a device. `sys` is where sysfs is.
+fn why_no_driver(sys: &Path) -> &'static str {
+    // The kernel's kernel/module/main.c: `coming` as long as a module's init function runs.
+    let state = std::fs::read_to_string(sys.join("module/virtio_gpu/initstate"));
+    if sys.join("bus/virtio/drivers/virtio_gpu").exists() {
+        "the driver virtio_gpu is loaded, so the kernel's log (dmesg) should say why if it does not come yet"
+    } else if state.is_ok_and(|state| state.trim() == "coming") {
+        "the driver virtio_gpu is just being loaded"
+    } else {
+        "the driver virtio_gpu is not loaded; unless it is on its way (udev loads it), do so \
+         (modprobe virtio_gpu)"
     }
 }
 
@@ -176,6 +186,18 @@ mod tests {
         std::fs::create_dir_all(parent.path().join("drm/card77")).unwrap();
         assert!(advice(Missing::Nodes).contains("devtmpfs"));
         assert_eq!(nodes_in(&parent.path().join("drm")), None);
+    }
+
+    #[test]
+    fn a_driver_that_is_being_loaded_is_not_missing() {
+        let sys = tempfile::tempdir().unwrap();
+        assert!(why_no_driver(sys.path()).contains("unless it is on its way"));
+        let module = sys.path().join("module/virtio_gpu");
+        std::fs::create_dir_all(&module).unwrap();
+        std::fs::write(module.join("initstate"), "coming\n").unwrap();
+        assert_eq!(why_no_driver(sys.path()), "the driver virtio_gpu is just being loaded");
+        std::fs::create_dir_all(sys.path().join("bus/virtio/drivers/virtio_gpu")).unwrap();
+        assert!(why_no_driver(sys.path()).contains("is loaded"));
     }
 
     #[test]

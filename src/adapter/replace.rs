@@ -113,7 +113,13 @@ impl Adapter {
         };
         let window = MemoryWindow { fd: window.as_fd(), size };
         let display = self.display.clone();
-        backend.serve_display(&self.options, display, window, Some(Arc::clone(kept)))?;
+        backend.serve_display(
+            &self.options,
+            display,
+            window,
+            Some(Arc::clone(kept)),
+            &self.shared,
+        )?;
         if running {
             match event_loop::start_backend(&self.shared, &mut backend.front_end, true) {
                 Err(EventLoopError::FrontEnd(error)) => return Err(error.into()),
@@ -179,7 +185,7 @@ impl Adapter {
         let config: DeviceConfig = device_config(&self.options, &backend)?;
         let transport: Box<dyn Transport> = replug(&config)?;
         let display = self.display.clone();
-        backend.serve_display(&self.options, display, transport.memory(), None)?;
+        backend.serve_display(&self.options, display, transport.memory(), None, &self.shared)?;
         let mut shared = lock(&self.shared);
         shared.transport = Some(transport);
         shared.state = State::Waiting;

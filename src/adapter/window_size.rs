@@ -1,4 +1,5 @@
-//! Windows that users give another size: their monitors have that mode then, and clients follow.
+//! Windows that users give another size: their monitors have that mode then, and clients follow. So
+//! they do after `ctl scanout set`.
 //!
 //! A client learns of a new mode as it does of a monitor. Some take it, as GNOME does; others take no
 //! notice of a monitor that they know, as weston does: for those it is unplugged for a moment.
@@ -37,13 +38,21 @@ pub enum OnResize {
 
 /// Takes the sizes of windows, and never blocks.
 #[derive(Debug, Clone)]
-pub struct WindowSizes(Sender<Resized>);
+pub struct WindowSizes(Sender<News>);
 
 /// Lets monitors follow the windows.
 #[derive(Debug)]
 pub struct WindowFollower {
-    receiver: Receiver<Resized>,
+    receiver: Receiver<News>,
     on_resize: OnResize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum News {
+    /// A window has another size.
+    Window(Resized),
+    /// A monitor has: the driver was told.
+    Monitor(Resized),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +72,13 @@ impl WindowSizes {
     /// The window of a scanout has another size, in pixels, by its user's wish.
     pub fn resized(&self, scanout: u32, width: u32, height: u32) {
         // Nobody follows any more: the device ends.
-        let _ = self.0.send(Resized { scanout, size: (width, height) });
+        let _ = self.0.send(News::Window(Resized { scanout, size: (width, height) }));
+    }
+
+    /// The monitor of a scanout has another mode, and the driver was told: a client that does not take
+    /// it sees that it is another monitor.
+    pub fn monitor_set(&self, scanout: u32, width: u32, height: u32) {
+        let _ = self.0.send(News::Monitor(Resized { scanout, size: (width, height) }));
     }
 }
 
@@ -79,21 +94,20 @@ impl WindowFollower {
         shared: Arc<Mutex<Shared>>,
         display: DisplayHandle,
     ) -> io::Result<()> {
-        if self.on_resize == OnResize::Ignore {
-            return Ok(());
-        }
         let device = Device { monitors, shared, display };
         let mut windows =
             Windows { replug: self.on_resize == OnResize::Follow, ..Windows::default() };
         let follow = move || {
             loop {
                 let due = windows.due().map(|due| due.saturating_duration_since(Instant::now()));
-                let resized = match due {
+                let news = match due {
                     Some(due) => self.receiver.recv_timeout(due),
                     None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 };
-                match resized {
-                    Ok(resized) => windows.resized(resized, Instant::now()),
+                match news {
+                    Ok(News::Window(_)) if self.on_resize == OnResize::Ignore => {}
+                    Ok(News::Window(resized)) => windows.resized(resized, Instant::now()),
+                    Ok(News::Monitor(resized)) => windows.set(resized, Instant::now()),
                     Err(RecvTimeoutError::Timeout) => windows.act(&device, Instant::now()),
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
@@ -178,6 +192,11 @@ impl Windows {
             _ => (now + SETTLED, Step::Tell { width, height }),
         };
         self.steps.insert(scanout, step);
+    }
+
+    /// A monitor was set, whatever its window wanted before.
+    fn set(&mut self, Resized { scanout, size: (width, height) }: Resized, now: Instant) {
+        self.steps.insert(scanout, (now + PATIENCE, Step::See { width, height }));
     }
 
     /// When something is to be done.
@@ -325,6 +344,29 @@ mod tests {
         windows.resized(resized(1280, 720), start + SETTLED + PATIENCE + MS);
         run(&mut windows, &device, start + Duration::from_secs(10));
         assert_eq!(*device.told.borrow(), [Some((1024, 768)), None, Some((1280, 720))]);
+    }
+
+    #[test]
+    fn a_monitor_that_was_set_is_plugged_in_anew_for_who_does_not_follow() {
+        let (device, start) = (Fake::new(), Instant::now());
+        // Whatever windows do.
+        let mut windows = Windows::default();
+        let set = MonitorChange::Set(0, "1024x768@50,name=new".parse().unwrap());
+        let wanted = resized(1024, 768);
+        device.change(set.clone());
+        windows.set(wanted, start);
+        run(&mut windows, &device, start + PATIENCE - MS);
+        assert_eq!(*device.told.borrow(), [Some((1024, 768))]);
+        run(&mut windows, &device, start + PATIENCE + UNPLUGGED);
+        assert_eq!(*device.told.borrow(), [Some((1024, 768)), None, Some((1024, 768))]);
+        let Some(monitor) = device.monitor(0) else { panic!("it is not plugged in") };
+        assert_eq!(monitor.to_string(), "1024x768@50,name=new");
+        assert_eq!(windows.due(), None);
+        // Who follows keeps it.
+        device.shown.set(Some((1024, 768)));
+        windows.set(wanted, start);
+        run(&mut windows, &device, start + Duration::from_secs(10));
+        assert_eq!(device.told.borrow().len(), 3);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use zerocopy::FromBytes;
 
@@ -24,7 +25,7 @@ use crate::vhost_gpu::message::{
     CursorPos, CursorUpdate, DmabufScanout, F_EDID, F_MEMORY_SCANOUT, MAX_SENT_PIXELS, MemoryKeep,
     MemoryScanout, Scanout, Update,
 };
-use crate::vhost_gpu::{ChannelError, Client, ClientError};
+use crate::vhost_gpu::{ChannelError, Client, ClientError, REPLY_TIMEOUT};
 
 /// Answers the display may owe before the control queue waits for it. Far fewer than make either
 /// side's socket buffer full, whatever a chain adds.
@@ -62,6 +63,13 @@ pub struct DisplayClient {
     shown: [bool; MAX_SCANOUTS],
     /// The front-end hangs: it is told nothing until it answers again.
     stalled: bool,
+    /// Since when it hangs, as the user was told; it may have answered in between, if only to hang
+    /// again.
+    hangs_since: Option<Instant>,
+    /// What it last said of its monitors: a driver whose question is answered with an error takes them
+    /// all for unplugged (`virtio_gpu_cmd_get_display_info_cb` of the kernel's `virtgpu_vq.c`).
+    display_info: Option<[DisplayOne; MAX_SCANOUTS]>,
+    edids: HashMap<u32, Vec<u8>>,
     /// What is to be seen of the driver's cursors, by scanout.
     cursors: HashMap<u32, Cursor>,
     /// Files the front-end has mapped or keeps, by their number there, as long as a resource has
@@ -84,6 +92,9 @@ impl DisplayClient {
             mapped: [false; MAX_SCANOUTS],
             shown: [false; MAX_SCANOUTS],
             stalled: false,
+            hangs_since: None,
+            display_info: None,
+            edids: HashMap::new(),
             cursors: HashMap::new(),
             files: HashMap::new(),
             rows: Vec::new(),
@@ -101,6 +112,9 @@ impl DisplayClient {
         self.mapped = [false; MAX_SCANOUTS];
         self.shown = [false; MAX_SCANOUTS];
         self.stalled = false;
+        self.hangs_since = None;
+        self.display_info = None;
+        self.edids.clear();
         self.files.clear();
         match Client::connect(stream) {
             Ok(client) => match self.poll.add(client.as_fd(), Source::Display, Trigger::Level) {
@@ -156,13 +170,32 @@ impl DisplayClient {
         {
             latched += 1;
         }
+        if latched > 0 {
+            self.answered();
+        }
         latched
     }
 
     /// Tells the front-end nothing until it answers again.
     pub fn stall(&mut self) {
-        if !std::mem::replace(&mut self.stalled, true) {
-            log::warn!("the display hangs; the device goes on without it");
+        self.stalled = true;
+        if self.hangs_since.is_none() {
+            self.hangs_since = Some(Instant::now());
+            let seconds = REPLY_TIMEOUT.as_secs();
+            log::warn!(
+                "the display has not answered for {seconds} s: frames are dropped until it does"
+            );
+        }
+    }
+
+    /// The front-end has done something that it was asked to after it hung, if it did.
+    fn answered(&mut self) {
+        if self.stalled {
+            return;
+        }
+        if let Some(since) = self.hangs_since.take() {
+            let seconds = (since.elapsed() + REPLY_TIMEOUT).as_secs_f64();
+            log::warn!("the display answers again, after {seconds:.1} s");
         }
     }
 
@@ -180,10 +213,13 @@ impl DisplayClient {
             return false;
         }
         self.stalled = false;
-        for scanout in 0..MAX_SCANOUTS {
-            if self.shown.get(scanout).copied().unwrap_or(false) {
-                self.set_scanout(scanout as u32, None);
-            }
+        let shown = self.shown;
+        for (scanout, _) in (0..).zip(shown).filter(|(_, shown)| *shown) {
+            self.set_scanout(scanout, None);
+        }
+        // Otherwise it still has to show that it takes what is shown again.
+        if !shown.contains(&true) || !self.has(F_MEMORY_SCANOUT) {
+            self.answered();
         }
         !self.stalled
     }
@@ -337,22 +373,39 @@ impl DisplayClient {
 
 impl Display for DisplayClient {
     fn display_info(&mut self) -> Result<[DisplayOne; MAX_SCANOUTS], DisplayQueryError> {
-        let bytes = self.with_client(Client::display_info).ok_or(DisplayQueryError::Unknown)?;
-        wire::RespDisplayInfo::read_from_bytes(&bytes)
-            .map(|reply| reply.pmodes)
-            .map_err(|_| DisplayQueryError::Unknown)
+        let Some(bytes) = self.with_client(Client::display_info) else {
+            // Our front-end tells the driver to ask again when the display is back.
+            let known = self.display_info.filter(|_| self.is_stalled());
+            return known.ok_or(DisplayQueryError::Unknown);
+        };
+        self.answered();
+        let reply = wire::RespDisplayInfo::read_from_bytes(&bytes)
+            .map_err(|_| DisplayQueryError::Unknown)?;
+        self.display_info = Some(reply.pmodes);
+        Ok(reply.pmodes)
     }
 
     fn edid(&mut self, scanout: u32) -> Result<Vec<u8>, DisplayQueryError> {
-        if !self.has(F_EDID) {
+        let has_edids = self.has(F_EDID);
+        if self.is_stalled() {
+            return self.edids.get(&scanout).cloned().ok_or(DisplayQueryError::Unknown);
+        }
+        if !has_edids {
             return Err(DisplayQueryError::Unknown);
         }
-        let bytes =
-            self.with_client(|client| client.edid(scanout)).ok_or(DisplayQueryError::Unknown)?;
+        let Some(bytes) = self.with_client(|client| client.edid(scanout)) else {
+            let known = self.edids.get(&scanout).filter(|_| self.is_stalled());
+            return known.cloned().ok_or(DisplayQueryError::Unknown);
+        };
+        self.answered();
         let reply =
             wire::RespEdid::read_from_bytes(&bytes).map_err(|_| DisplayQueryError::Unknown)?;
         let size = usize::try_from(reply.size.get()).map_err(|_| DisplayQueryError::Unknown)?;
-        reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayQueryError::Unknown)
+        let edid = reply.edid.get(..size).map(<[u8]>::to_vec).ok_or(DisplayQueryError::Unknown)?;
+        if (scanout as usize) < MAX_SCANOUTS {
+            self.edids.insert(scanout, edid.clone());
+        }
+        Ok(edid)
     }
 
     fn set_scanout(&mut self, scanout: u32, source: Option<&ScanoutSource>) {

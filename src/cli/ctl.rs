@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
 use virtio_loopback_gpu::adapter::{MonitorSpec, parse_position};
-use virtio_loopback_gpu::control::{self, ScanoutRequest};
+use virtio_loopback_gpu::control::{self, Address, ScanoutRequest};
+use virtio_loopback_gpu::gpu::wire::MAX_SCANOUTS;
 
 use super::output;
 
@@ -14,8 +14,12 @@ use super::output;
 #[derive(Debug, Args)]
 pub struct Options {
     /// Which device.
-    #[arg(long, default_value = "gpu0", value_parser = super::name, allow_hyphen_values = true)]
+    #[arg(long, default_value = "gpu0", value_parser = super::name, allow_hyphen_values = true, global = true)]
     name: String,
+    /// The control socket of the device, wherever that is, instead of its name. Whoever made the socket
+    /// is believed.
+    #[arg(long, value_name = "PATH", global = true, conflicts_with = "name")]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -33,7 +37,7 @@ enum Command {
         /// File to write.
         path: PathBuf,
         /// Which scanout.
-        #[arg(long, default_value_t = 0, value_parser = index())]
+        #[arg(long, default_value_t = 0, value_parser = index)]
         scanout: u32,
     },
     /// Save what a scanout shows over a time, as video.
@@ -58,7 +62,7 @@ enum ScanoutCommand {
     },
     /// Plug another monitor into a connector, or its first one.
     Set {
-        #[arg(value_parser = index())]
+        #[arg(value_parser = index)]
         scanout: u32,
         /// As after `run --scanout`.
         #[arg(value_name = MONITOR)]
@@ -66,7 +70,7 @@ enum ScanoutCommand {
     },
     /// Put a monitor at another place on the desktop.
     Move {
-        #[arg(value_parser = index())]
+        #[arg(value_parser = index)]
         scanout: u32,
         /// Of its top left pixel.
         #[arg(value_name = "X,Y", value_parser = parse_position)]
@@ -74,7 +78,7 @@ enum ScanoutCommand {
     },
     /// Unplug a monitor.
     Remove {
-        #[arg(value_parser = index())]
+        #[arg(value_parser = index)]
         scanout: u32,
     },
 }
@@ -83,8 +87,10 @@ enum ScanoutCommand {
 const MONITOR: &str = "WxH[@RATE|@X,Y][,KEY=VALUE]";
 
 /// Takes an index of a scanout.
-pub fn index() -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(0..16)
+pub fn index(text: &str) -> Result<u32, String> {
+    let last = MAX_SCANOUTS as u32 - 1;
+    let index = text.parse().ok().filter(|index| *index <= last);
+    index.ok_or_else(|| format!("scanouts are numbered from 0 to {last}"))
 }
 
 impl ScanoutCommand {
@@ -102,23 +108,26 @@ impl ScanoutCommand {
 
 /// Runs one request.
 pub fn run(options: &Options) -> Result<()> {
-    let name = &options.name;
+    let address = &match &options.socket {
+        Some(path) => Address::Socket(path.clone()),
+        None => Address::Name(options.name.clone()),
+    };
     match &options.command {
-        Command::Status { json: false } => output::print(&control::status(name)?)?,
+        Command::Status { json: false } => output::print(&control::status(address)?)?,
         Command::Status { json: true } => {
-            let json = serde_json::to_string_pretty(&control::status(name)?)?;
+            let json = serde_json::to_string_pretty(&control::status(address)?)?;
             output::print(&format_args!("{json}\n"))?;
         }
-        Command::Record(options) => super::record::run(name, options)?,
-        Command::Screenshot { path, scanout } => control::screenshot(name, *scanout, path)?,
+        Command::Record(options) => super::record::run(address, options)?,
+        Command::Screenshot { path, scanout } => control::screenshot(address, *scanout, path)?,
         Command::Scanout(command) => {
-            let scanout = control::change_scanout(name, command.request())?;
+            let scanout = control::change_scanout(address, command.request())?;
             if matches!(command, ScanoutCommand::Add { .. }) {
                 output::print(&format_args!("{scanout}\n"))?;
             }
         }
-        Command::Quit => control::quit(name)?,
-        Command::Detach => control::detach(name)?,
+        Command::Quit => control::quit(address)?,
+        Command::Detach => control::detach(address)?,
     }
     Ok(())
 }

@@ -55,7 +55,11 @@ impl FromStr for DisplayChoice {
                     let plane = value.parse().map_err(|_| format!("{value:?} is no object id"))?;
                     kms.planes.push(plane);
                 }
-                _ => return Err(format!("kms has no option {name:?}")),
+                _ => {
+                    return Err(format!(
+                        "kms has no option {name:?}, there are device, connector and plane"
+                    ));
+                }
             }
         }
         Ok(Self { kind, kms })
@@ -141,7 +145,10 @@ mod tests {
         assert_eq!(refusal("sdl,device=x"), "sdl has no options");
         assert_eq!(refusal("kms,connector"), "connector needs a value");
         assert_eq!(refusal("kms,plane=x"), "\"x\" is no object id");
-        assert_eq!(refusal("kms,mode=x"), "kms has no option \"mode\"");
+        assert_eq!(
+            refusal("kms,mode=x"),
+            "kms has no option \"mode\", there are device, connector and plane"
+        );
         assert_eq!(refusal("kms,device=a,device=b"), "all scanouts are on one device");
         assert_eq!(refusal("crt"), "unknown display \"crt\", there are sdl, kms and headless");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use virtio_loopback_gpu::control;
+use virtio_loopback_gpu::control::{self, Address};
 use virtio_loopback_gpu::recording::{Pixels, Recording};
 
 use super::output;
@@ -16,9 +16,10 @@ use super::output;
 #[derive(Debug, Args)]
 pub struct Options {
     /// File to write, in the format YUV4MPEG2 (.y4m), or - for the standard output.
+    #[arg(value_parser = path)]
     path: PathBuf,
     /// Which scanout.
-    #[arg(long, default_value_t = 0, value_parser = super::ctl::index())]
+    #[arg(long, default_value_t = 0, value_parser = super::ctl::index)]
     scanout: u32,
     /// For how long. Uncompressed, 1080p at 30 frames a second is 187 MB a second.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -28,10 +29,29 @@ pub struct Options {
     rate: u32,
 }
 
-/// Records the device `name`.
-pub fn run(name: &str, options: &Options) -> Result<()> {
+/// Endings of files that say another format of video or pictures.
+const OTHER_FORMATS: [&str; 16] = [
+    "3gp", "apng", "avi", "flv", "gif", "h264", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv",
+    "png", "ts", "webm",
+];
+
+/// Refuses names that say another format than the one written.
+fn path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if OTHER_FORMATS.contains(&ending.to_ascii_lowercase().as_str()) {
+        return Err(format!(
+            "recordings are YUV4MPEG2: name it .y4m, or convert it on the way, as in \
+             `ctl record - | ffmpeg -i - {text}`"
+        ));
+    }
+    Ok(path)
+}
+
+/// Records the device at `address`.
+pub fn run(address: &Address, options: &Options) -> Result<()> {
     // Before there is a file: a device that is not there leaves none.
-    let first = control::frame(name, options.scanout)?;
+    let first = control::frame(address, options.scanout)?;
     let writer: Box<dyn Write> = if options.path == Path::new("-") {
         Box::new(io::stdout().lock())
     } else {
@@ -49,7 +69,7 @@ pub fn run(name: &str, options: &Options) -> Result<()> {
         // One that comes too late is the one before it again: a recording takes as long as it says.
         if number > 0 && now < due + Duration::from_secs(1) / options.rate {
             std::thread::sleep(due.saturating_duration_since(now));
-            frame = control::frame(name, options.scanout)?;
+            frame = control::frame(address, options.scanout)?;
         } else if number > 0 {
             late += 1;
         }

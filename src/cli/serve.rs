@@ -13,7 +13,7 @@ use virtio_loopback_display::{
 };
 use virtio_loopback_gpu::adapter::{
     self, Adapter, AdapterError, Cgroup, Monitors, OnResize, Replug, RestartPolicy, Shared,
-    WindowFollower,
+    WindowSizes,
 };
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
@@ -62,13 +62,22 @@ pub fn serve(
     let router = Router::new().context("cannot pass on what windows get")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     let monitors = options.scanouts.monitors();
-    let (presenter, display, follower) = open_display(options, loss, &router, &monitors, &shared)?;
+    let (sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
+    let (presenter, display) =
+        open_display(options, loss, &router, &monitors, &shared, sizes.clone())?;
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
     let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
     followed.context("cannot follow the sizes of windows")?;
-    let controlled =
-        Control::new(options, &display, &shared, &monitors, &router, cgroup.as_ref(), quit);
+    let parts = control::Parts {
+        display: &display,
+        shared: &shared,
+        monitors: &monitors,
+        router: &router,
+        cgroup: cgroup.as_ref(),
+        sizes,
+    };
+    let controlled = Control::new(options, parts, quit);
     control.serve(controlled).context("cannot serve `ctl`")?;
     let adapter_options = adapter_options(options, keep, monitors, cgroup)?;
     let foreign = options.backend.is_some();
@@ -114,7 +123,7 @@ fn adapter_options(
     })
 }
 
-/// Opens the display. What its users do goes to `router` and to the follower, what is plugged into its
+/// Opens the display. What its users do goes to `router` and to `window_sizes`, what is plugged into its
 /// connectors to `monitors` and the driver.
 fn open_display(
     options: &DeviceOptions,
@@ -122,9 +131,8 @@ fn open_display(
     router: &Router,
     monitors: &Monitors,
     shared: &Arc<Mutex<Shared>>,
-) -> Result<(Presenter, DisplayHandle, WindowFollower)> {
-    let on_resize = options.scanouts.on_resize();
-    let (window_sizes, follower) = adapter::window_sizes(on_resize);
+    window_sizes: WindowSizes,
+) -> Result<(Presenter, DisplayHandle)> {
     let windows = router.clone();
     let connectors = options
         .scanouts
@@ -146,9 +154,8 @@ fn open_display(
         }
     };
     let mut display = display::Options { loss, ..options.display.options(&options.name)? };
-    display.sdl.report_resize = on_resize != OnResize::Ignore;
-    let opened = Presenter::open(display, on_event).context("cannot start the display")?;
-    Ok((opened.0, opened.1, follower))
+    display.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
+    Presenter::open(display, on_event).context("cannot start the display")
 }
 
 /// Runs `device` on a thread of its own while `present` runs on this one. However one of them

@@ -20,7 +20,7 @@ Keys in a window (MOD is --shortcut-mod; no other key of a shortcut reaches the 
   MOD+G          grab keyboard and pointer, and release them
   MOD+S          save a screenshot
   MOD+I          show or hide frames and updates per second, and their times
-  MOD+Q          close all windows";
+  MOD+Q          close all windows, and so end the device";
 
 /// Options of SDL windows.
 #[derive(Debug, Clone, Args)]

@@ -5,9 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::{
     Answer, MAX_LINE, MAX_PICTURE, ROOT_DIRECTORY, Request, ScanoutRequest, Status, directory,
-    socket_path,
+    other_directories,
 };
 
 /// How long a device may take to answer, and to end.
@@ -19,13 +21,32 @@ pub enum ClientError {
     /// Nobody has the name.
     #[error(
         "no device named {name:?} is running in {} ({}): start one with `run --name {name}`",
-        directory.display(), elsewhere(directory)
+        list(directories),
+        elsewhere(directories)
     )]
     NotRunning {
         /// The name asked for.
         name: String,
         /// Where it was looked for.
-        directory: PathBuf,
+        directories: Vec<PathBuf>,
+    },
+    /// Nobody serves the device, which is kept for the next adapter.
+    #[error(
+        "the device {name:?} is kept, and nobody serves it: go on with it by `run --name {name}`, before the \
+         seconds of its `--keep` are over"
+    )]
+    Kept {
+        /// The name asked for.
+        name: String,
+    },
+    /// Nobody listens on the socket.
+    #[error("no device listens on {}", path.display())]
+    NotListening {
+        /// The socket asked for.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
     },
     /// The device is somebody else's.
     #[error("no permission to ask the device at {}: it is another user's", path.display())]
@@ -42,8 +63,12 @@ pub enum ClientError {
     /// The device is silent.
     #[error("the device did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Timeout,
-    /// The device has not ended in time, though it said that it would.
-    #[error("the device was told to end, but is still there after {} s", ANSWER_TIMEOUT.as_secs())]
+    /// The device has not ended in time, though it said that it would, and still may.
+    #[error(
+        "the device was told to end and will, but has not within {} s: something that it waits for does \
+         not answer, such as the display",
+        ANSWER_TIMEOUT.as_secs()
+    )]
     NotGone,
     /// The file cannot be written.
     #[error("cannot write {path}")]
@@ -59,18 +84,32 @@ pub enum ClientError {
     Io(#[from] io::Error),
 }
 
-/// Where the devices are that are not in `directory`.
-fn elsewhere(directory: &Path) -> String {
-    if directory == Path::new(ROOT_DIRECTORY) {
-        "other users' are in their $XDG_RUNTIME_DIR".to_owned()
+/// Which device is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// One of this user's.
+    Name(String),
+    /// The one that listens on this socket, whoever made it.
+    Socket(PathBuf),
+}
+
+fn list(directories: &[PathBuf]) -> String {
+    let texts: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
+    texts.join(" or ")
+}
+
+/// Where the devices are that are not in `directories`.
+fn elsewhere(directories: &[PathBuf]) -> String {
+    if directories.iter().any(|directory| directory == Path::new(ROOT_DIRECTORY)) {
+        "other users' are in their $XDG_RUNTIME_DIR, see --socket".to_owned()
     } else {
         format!("root's are in {ROOT_DIRECTORY}")
     }
 }
 
-/// What the device named `name` is doing.
-pub fn status(name: &str) -> Result<Status, ClientError> {
-    status_of(connect(name)?)
+/// What the device at `address` is doing.
+pub fn status(address: &Address) -> Result<Status, ClientError> {
+    status_of(connect(address)?)
 }
 
 pub(super) fn status_of(device: UnixStream) -> Result<Status, ClientError> {
@@ -81,8 +120,8 @@ pub(super) fn status_of(device: UnixStream) -> Result<Status, ClientError> {
 }
 
 /// Writes what a scanout shows to `path`, as PNG.
-pub fn screenshot(name: &str, scanout: u32, path: &Path) -> Result<(), ClientError> {
-    let png = screenshot_of(connect(name)?, scanout)?;
+pub fn screenshot(address: &Address, scanout: u32, path: &Path) -> Result<(), ClientError> {
+    let png = screenshot_of(connect(address)?, scanout)?;
     write_atomically(path, &png)
         .map_err(|source| ClientError::Write { path: path.to_owned(), source })
 }
@@ -106,8 +145,8 @@ pub struct Frame {
 }
 
 /// What a scanout shows now.
-pub fn frame(name: &str, scanout: u32) -> Result<Frame, ClientError> {
-    frame_of(connect(name)?, scanout)
+pub fn frame(address: &Address, scanout: u32) -> Result<Frame, ClientError> {
+    frame_of(connect(address)?, scanout)
 }
 
 pub(super) fn frame_of(device: UnixStream, scanout: u32) -> Result<Frame, ClientError> {
@@ -127,8 +166,8 @@ fn read_picture(reader: impl Read, length: u64) -> Result<Vec<u8>, ClientError> 
 }
 
 /// Changes the monitors of the device, and returns at which scanout.
-pub fn change_scanout(name: &str, request: ScanoutRequest) -> Result<u32, ClientError> {
-    change_of(connect(name)?, request)
+pub fn change_scanout(address: &Address, request: ScanoutRequest) -> Result<u32, ClientError> {
+    change_of(connect(address)?, request)
 }
 
 pub(super) fn change_of(device: UnixStream, request: ScanoutRequest) -> Result<u32, ClientError> {
@@ -139,13 +178,13 @@ pub(super) fn change_of(device: UnixStream, request: ScanoutRequest) -> Result<u
 }
 
 /// Tells the device to end, and waits until it is gone and its name is free.
-pub fn quit(name: &str) -> Result<(), ClientError> {
-    end_of(connect(name)?, &Request::Quit)
+pub fn quit(address: &Address) -> Result<(), ClientError> {
+    end_of(connect(address)?, &Request::Quit)
 }
 
 /// Tells the adapter to end without removing the device, and waits until its name is free.
-pub fn detach(name: &str) -> Result<(), ClientError> {
-    end_of(connect(name)?, &Request::Detach)
+pub fn detach(address: &Address) -> Result<(), ClientError> {
+    end_of(connect(address)?, &Request::Detach)
 }
 
 pub(super) fn end_of(device: UnixStream, request: &Request) -> Result<(), ClientError> {
@@ -162,15 +201,48 @@ pub(super) fn end_of(device: UnixStream, request: &Request) -> Result<(), Client
     }
 }
 
-fn connect(name: &str) -> Result<UnixStream, ClientError> {
-    let path = socket_path(name);
-    UnixStream::connect(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ClientError::NotRunning { name: name.to_owned(), directory: directory() }
+fn connect(address: &Address) -> Result<UnixStream, ClientError> {
+    match address {
+        Address::Name(name) => connect_to_name(name),
+        Address::Socket(path) => UnixStream::connect(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotListening { path: path.clone(), source: error }
+            }
+            io::ErrorKind::PermissionDenied => ClientError::NotOurs { path: path.clone() },
+            _ => error.into(),
+        }),
+    }
+}
+
+/// Looks for a device of this user, first where one made from here would be.
+fn connect_to_name(name: &str) -> Result<UnixStream, ClientError> {
+    let mut directories = vec![directory()];
+    directories.extend(other_directories());
+    let mut refusal = None;
+    for directory in &directories {
+        let path = directory.join(format!("{name}.sock"));
+        match UnixStream::connect(&path) {
+            Ok(device) => return Ok(device),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {}
+                io::ErrorKind::PermissionDenied => {
+                    refusal.get_or_insert(ClientError::NotOurs { path });
+                }
+                _ => return Err(error.into()),
+            },
         }
-        io::ErrorKind::PermissionDenied => ClientError::NotOurs { path },
-        _ => error.into(),
-    })
+    }
+    if directories.iter().any(|directory| is_kept(&directory.join(format!("{name}.keep")))) {
+        return Err(ClientError::Kept { name: name.to_owned() });
+    }
+    Err(refusal.unwrap_or(ClientError::NotRunning { name: name.to_owned(), directories }))
+}
+
+/// Whether a keeper listens, which this does not disturb: its socket is of another type, which the
+/// kernel says only of sockets that somebody has (`unix_find_bsd` of the kernel's `af_unix.c`).
+fn is_kept(keeper: &Path) -> bool {
+    let error = UnixStream::connect(keeper).err();
+    error.and_then(|error| error.raw_os_error()) == Some(Errno::PROTOTYPE.raw_os_error())
 }
 
 fn ask(

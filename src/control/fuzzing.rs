@@ -72,6 +72,10 @@ impl Controlled for Served<'_> {
         self.status.clone()
     }
 
+    fn scanouts(&self) -> u32 {
+        self.device.monitors.count()
+    }
+
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
         let change = MonitorChange::try_from(request).map_err(|error| error.to_string())?;
         let changed = self.device.monitors.change(change).map_err(|error| error.to_string())?;

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use virtio_loopback_display::DisplayHandle;
 
 use super::{Answer, MAX_LINE, Request, ScanoutRequest, Status, make_directory, socket_path};
+use crate::adapter::MonitorsError;
 use crate::one_line;
 use crate::sync::lock;
 
@@ -40,6 +42,18 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The user may not make one there.
+    #[error(
+        "cannot make the control socket {path}: XDG_RUNTIME_DIR names a directory of another user; \
+         unset it, or set it to one of this user's"
+    )]
+    NotOurs {
+        /// Its path.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// What clients ask and tell.
@@ -48,6 +62,8 @@ pub trait Controlled {
     fn display(&self) -> &DisplayHandle;
     /// What it is doing.
     fn status(&self) -> Status;
+    /// How many scanouts it has.
+    fn scanouts(&self) -> u32;
     /// Changes its monitors and returns at which scanout; or why not, in one line for the user.
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String>;
     /// Ends it.
@@ -72,7 +88,16 @@ impl ControlServer {
     /// Takes the name.
     pub fn bind(name: &str) -> Result<Self, ServerError> {
         let path = socket_path(name);
-        let failed = |source| ServerError::Io { path: path.clone(), source };
+        let failed = |source: io::Error| {
+            // Not when the directory itself was found to be another's: that says more.
+            let is_denied = source.raw_os_error() == Some(Errno::ACCESS.raw_os_error());
+            let path = path.clone();
+            if is_denied && std::env::var_os("XDG_RUNTIME_DIR").is_some() {
+                ServerError::NotOurs { path, source }
+            } else {
+                ServerError::Io { path, source }
+            }
+        };
         let directory = make_directory().map_err(failed)?;
         let held = File::create(directory.join(format!("{name}.lock"))).map_err(failed)?;
         match held.try_lock() {
@@ -141,6 +166,12 @@ pub(super) fn answer(client: &UnixStream, device: &impl Controlled) -> io::Resul
     BufReader::new(request.take(MAX_LINE)).read_line(&mut line)?;
     match serde_json::from_str(&line) {
         Ok(Request::Status) => send(client, &Answer::Status(Box::new(device.status())), &[])?,
+        Ok(Request::Screenshot { scanout } | Request::Frame { scanout })
+            if scanout >= device.scanouts() =>
+        {
+            let count = device.scanouts();
+            send_error(client, one_line(&MonitorsError::NoScanout { scanout, count }))?;
+        }
         Ok(Request::Screenshot { scanout }) => send_screenshot(client, device.display(), scanout)?,
         Ok(Request::Frame { scanout }) => match device.display().screenshot(scanout) {
             Ok(picture) => {

@@ -118,6 +118,12 @@ pub enum DriverError {
         /// Pixels.
         count: usize,
     },
+    /// The device does not know what displays it has: they do not answer it.
+    #[error("the display does not answer: it was asked for its size for {} s", patience.as_secs())]
+    DisplayHangs {
+        /// For how long it was asked.
+        patience: Duration,
+    },
     /// The device has no display to show something on.
     #[error("no scanout is enabled")]
     NoScanout,

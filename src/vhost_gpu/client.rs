@@ -24,7 +24,7 @@ const KNOWN_FEATURES: u64 = F_EDID | F_DMABUF2 | F_MEMORY_SCANOUT | F_MEMORY_KEE
 
 /// How long a reply may take before the front-end is called silent. Fuzzing has no time for those that
 /// never come.
-const REPLY_TIMEOUT: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
+pub const REPLY_TIMEOUT: Duration = Duration::from_millis(if cfg!(fuzzing) { 20 } else { 1000 });
 
 /// Why a request to the front-end failed.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -732,4 +733,27 @@ fn silence_in_the_middle_of_a_message_stops_nothing_else() {
     let mut stream = backdoor.channel.stream();
     assert_eq!(stream.read_to_end(&mut rest).unwrap(), 0);
     join(backdoor.server).unwrap();
+}
+
+#[test]
+fn the_driver_is_told_to_ask_again_when_a_display_that_hung_goes_on() {
+    let (asked, asks) = mpsc::channel();
+    let late = Arc::new(AtomicBool::new(false));
+    let hangs = Arc::clone(&late);
+    let backend = Backdoor::open_as(|server| {
+        server.late = hangs;
+        server.after_hangs(move || asked.send(()).unwrap());
+    });
+    let ask = || {
+        backend.send(request::GET_DISPLAY_INFO, [], &[]);
+        backend.channel.receive_within(TIMEOUT, |_| 4096).unwrap();
+    };
+    ask();
+    assert!(asks.try_recv().is_err());
+    late.store(true, Ordering::Relaxed);
+    ask();
+    ask();
+    assert_eq!(asks.recv_timeout(TIMEOUT), Ok(()));
+    ask();
+    assert!(asks.try_recv().is_err(), "once");
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use virtio_loopback_display::DisplayHandle;
-use virtio_loopback_gpu::adapter::{Cgroup, MonitorChange, Monitors, Shared};
+use virtio_loopback_gpu::adapter::{Cgroup, MonitorChange, Monitors, Shared, WindowSizes};
 use virtio_loopback_gpu::control::{Controlled, MonitorStatus, ScanoutRequest, Status};
 use virtio_loopback_gpu::input::Router;
 use virtio_loopback_gpu::limits::DeviceLimits;
@@ -28,19 +28,24 @@ pub struct Control {
     mode: Option<Mode>,
     cgroup: Option<String>,
     stopper: Stopper,
+    /// Who sees to it that clients take what is set.
+    sizes: WindowSizes,
+}
+
+/// What `ctl` asks, and what it changes.
+pub struct Parts<'a> {
+    pub display: &'a DisplayHandle,
+    pub shared: &'a Arc<Mutex<Shared>>,
+    pub monitors: &'a Monitors,
+    pub router: &'a Router,
+    pub cgroup: Option<&'a Cgroup>,
+    pub sizes: WindowSizes,
 }
 
 impl Control {
-    pub fn new(
-        options: &DeviceOptions,
-        display: &DisplayHandle,
-        shared: &Arc<Mutex<Shared>>,
-        monitors: &Monitors,
-        router: &Router,
-        cgroup: Option<&Cgroup>,
-        stopper: Stopper,
-    ) -> Self {
+    pub fn new(options: &DeviceOptions, parts: Parts<'_>, stopper: Stopper) -> Self {
         let foreign = options.backend.is_some();
+        let Parts { display, shared, monitors, router, cgroup, sizes } = parts;
         Self {
             name: options.name.clone(),
             display: display.clone(),
@@ -52,6 +57,7 @@ impl Control {
             mode: (!foreign).then(|| options.sandbox.mode()),
             cgroup: cgroup.map(|cgroup| cgroup.path().display().to_string()),
             stopper,
+            sizes,
         }
     }
 }
@@ -80,14 +86,25 @@ impl Controlled for Control {
         }
     }
 
+    fn scanouts(&self) -> u32 {
+        self.monitors.count()
+    }
+
     fn change_scanout(&self, request: ScanoutRequest) -> Result<u32, String> {
         let change = MonitorChange::try_from(request).map_err(|error| one_line(&error))?;
+        let set = match &change {
+            MonitorChange::Set(_, monitor) => Some((monitor.mode.width, monitor.mode.height)),
+            _ => None,
+        };
         let changed = self.monitors.change(change).map_err(|error| one_line(&error))?;
         let plugged = self.monitors.has(changed.scanout);
         let told = self.display.set_plugged(changed.scanout, plugged);
         told.map_err(|error| one_line(&error))?;
         if changed.is_news {
             Shared::monitors_changed(&self.shared).map_err(|error| one_line(&error))?;
+        }
+        if let Some((width, height)) = set {
+            self.sizes.monitor_set(changed.scanout, width, height);
         }
         Ok(changed.scanout)
     }

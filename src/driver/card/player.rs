@@ -10,7 +10,12 @@ use crate::driver::buffer::{Buffer, BufferKind, BufferSpec};
 use crate::driver::error::DriverError;
 use crate::driver::gpu::GpuDriver;
 use crate::gpu::Rect;
-use crate::gpu::wire::{CURSOR_SIZE, Format};
+use crate::gpu::wire::{CURSOR_SIZE, Format, RespDisplayInfo, RespType};
+
+/// How long displays may hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait until they are asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How to show the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +74,27 @@ impl CardPlayer {
         Ok(player)
     }
 
+    /// What the device says of its displays, which it cannot while they hang: it is asked again then.
+    fn display_info(&mut self) -> Result<RespDisplayInfo, DriverError> {
+        let since = Instant::now();
+        loop {
+            match self.gpu.display_info() {
+                Err(DriverError::Response { response: RespType::ErrUnspec, .. })
+                    if since.elapsed() < PATIENCE =>
+                {
+                    thread::sleep(ASK_AGAIN);
+                }
+                Err(DriverError::Response { response: RespType::ErrUnspec, .. }) => {
+                    return Err(DriverError::DisplayHangs { patience: PATIENCE });
+                }
+                answered => return answered,
+            }
+        }
+    }
+
     /// Scanouts that are enabled, with their preferred width and height.
     fn modes(&mut self) -> Result<Vec<(u32, u32, u32)>, DriverError> {
-        let info = self.gpu.display_info()?;
+        let info = self.display_info()?;
         let modes = (0..).zip(&info.pmodes).filter(|(_, mode)| mode.enabled.get() != 0);
         let sizes = modes.map(|(scanout, mode)| (scanout, mode.r.width.get(), mode.r.height.get()));
         Ok(sizes.filter(|(_, width, height)| *width > 0 && *height > 0).collect())

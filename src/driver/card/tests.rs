@@ -14,6 +14,15 @@ fn frame_of(shown: &Arc<Mutex<Shown>>, scanout: u32) -> (u32, Vec<u32>) {
 }
 
 #[test]
+fn a_display_that_hangs_for_a_while_is_asked_again() {
+    let (gpu, _device, shown) = GpuModel::start(&[(64, 48)]);
+    shown.lock().unwrap().silent = 3;
+    let player = CardPlayer::new(gpu, options(BufferKind::Classic)).unwrap();
+    assert_eq!(player.cards().count(), 1);
+    assert_eq!(shown.lock().unwrap().silent, 0);
+}
+
+#[test]
 fn a_card_has_its_parts_in_place() {
     let card = TestCard::new(320, 240);
     let image = card.image(9);
