@@ -11,6 +11,7 @@
 
 mod backend;
 mod backend_process;
+mod bound;
 mod cgroup;
 mod device;
 mod display_server;

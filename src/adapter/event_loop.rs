@@ -11,6 +11,7 @@ use loopback_driver_glue::{Event, MemoryWindow, QueueInfo, TransportError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::bound::Bound;
 use super::device::{Shared, State};
 use super::front_end::{FrontEnd, FrontEndError};
 use super::nodes::{self, Missing, Wait};
@@ -70,7 +71,7 @@ pub fn run(
     mut ready: impl FnMut(&[PathBuf]),
 ) -> Result<(), EventLoopError> {
     let events = lock(shared).transport()?.as_fd().try_clone_to_owned()?;
-    let Announcement { announced, wait_for_nodes } = announcement;
+    let Announcement { announced, wait_for_nodes, bound } = announcement;
     loop {
         let now = Instant::now();
         let for_nodes = wait_for_nodes.timeout(missing(&lock(shared)), now);
@@ -92,7 +93,7 @@ pub fn run(
         if woken.display {
             return Err(which_end(ends)?);
         }
-        if let Some(nodes) = find_nodes(shared)
+        if let Some(nodes) = find_nodes(shared, bound)
             && !std::mem::replace(announced, true)
         {
             ready(&nodes);
@@ -109,12 +110,14 @@ pub fn run(
 pub struct Announcement {
     announced: bool,
     wait_for_nodes: Wait,
+    bound: Bound,
 }
 
 impl Announcement {
     /// It was not, so far.
     pub fn new() -> Self {
-        Self { announced: false, wait_for_nodes: Wait::new(Instant::now()) }
+        let wait_for_nodes = Wait::new(Instant::now());
+        Self { announced: false, wait_for_nodes, bound: Bound::new() }
     }
 }
 
@@ -347,7 +350,7 @@ fn missing(shared: &Shared) -> Option<Missing> {
 
 /// Device nodes that were not known and are there now. A transport without nodes is ready when its
 /// driver runs.
-fn find_nodes(shared: &Mutex<Shared>) -> Option<Vec<PathBuf>> {
+fn find_nodes(shared: &Mutex<Shared>, bound: &mut Bound) -> Option<Vec<PathBuf>> {
     let parent = {
         let mut shared = lock(shared);
         if missing(&shared) != Some(Missing::Nodes) {
@@ -356,7 +359,10 @@ fn find_nodes(shared: &Mutex<Shared>) -> Option<Vec<PathBuf>> {
         shared.transport().ok()?.sysfs_path()
     };
     let nodes = match parent {
-        Some(parent) => nodes::nodes_in(&parent.join("drm"))?,
+        Some(parent) => {
+            let nodes = nodes::nodes_in(&parent.join("drm"))?;
+            bound.is_done(&parent, Instant::now()).then_some(nodes)?
+        }
         None => Vec::new(),
     };
     for node in &nodes {

@@ -115,9 +115,8 @@ pub fn nodes_in(directory: &Path) -> Option<Vec<PathBuf>> {
     Some(vec![node(card)?, node(render)?])
 }
 
-/// Whether the card has connectors, such as `card0-Virtual-1`. They are registered last
-/// (`drm_dev_register` of the kernel's `drm_drv.c`): a node is there a moment before, and opening it
-/// then fails with ENODEV. Trying that here would make us the card's master.
+/// Whether the card has connectors, such as `card0-Virtual-1`. They come after the nodes, one by one; the rest is
+/// [`Bound`](super::bound::Bound)'s to tell. Trying the node here would make us the card's master.
 fn has_connectors(directory: &Path, card: &str) -> bool {
     names_in(directory)
         .iter()
