@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use loopback_driver_glue::{DeviceConfig, Transport, TransportError, VirtioLoopback};
 use virtio_loopback_display::DisplayHandle;
-use virtio_loopback_gpu::input::{self, Backing, Hooks, InputService, Router, SourceOptions};
+use virtio_loopback_gpu::input::{
+    self, Backing, Hooks, InputError, InputService, Router, SourceOptions,
+};
 
 /// Options of the input devices.
 #[derive(Debug, Clone, Args)]
@@ -83,7 +85,14 @@ impl InputOptions {
             }),
         };
         InputService::start(&options, router, backing, hooks)
-            .context("cannot make the input devices (--input=none goes without)")
+            // An error of a device that was named says which.
+            .map_err(|error| match error {
+                InputError::Source { .. } | InputError::NoScanout { .. } => {
+                    anyhow::Error::from(error)
+                }
+                error => anyhow::Error::from(error)
+                    .context("cannot make the input devices (--input=none goes without)"),
+            })
             .map(Some)
     }
 }

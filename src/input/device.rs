@@ -40,6 +40,17 @@ pub enum InputError {
         /// The source.
         path: PathBuf,
     },
+    /// A source cannot be read.
+    #[error("cannot {what} the input device {}", path.display())]
+    Source {
+        /// What was tried.
+        what: &'static str,
+        /// The source.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The device that comes back is another one.
     #[error("the input device {} is another one now, {name}", path.display())]
     OtherDevice {

@@ -15,7 +15,7 @@ use super::codes::{
     SYN_REPORT,
 };
 use super::contacts::{Contacts, Position, SourceId};
-use super::device::{InputError, failed};
+use super::device::InputError;
 use super::kind::DeviceKind;
 use super::sorter::{Frames, Positions, Sorter, scale};
 use super::wire::Event;
@@ -119,16 +119,20 @@ impl EvdevSource {
         source: SourceId,
         known: Option<&Identity>,
     ) -> Result<Self, InputError> {
-        let device = RawDevice::open(&options.path).map_err(failed("opening an input device"))?;
+        let cannot = |what| {
+            let path = options.path.clone();
+            move |source| InputError::Source { what, path, source }
+        };
+        let device = RawDevice::open(&options.path).map_err(cannot("open"))?;
         if known.is_some_and(|known| *known != Identity::of(&device)) {
             let name = device.name().unwrap_or("without a name").to_owned();
             return Err(InputError::OtherDevice { path: options.path.clone(), name });
         }
         rustix::fs::fcntl_setfl(&device, OFlags::NONBLOCK)
-            .map_err(|errno| failed("setting an input device up")(errno.into()))?;
+            .map_err(|errno| cannot("set up")(errno.into()))?;
         let mut slot = 0;
         let mut axes = BTreeMap::new();
-        let infos = device.get_absinfo().map_err(failed("asking an input device for its axes"))?;
+        let infos = device.get_absinfo().map_err(cannot("read the axes of"))?;
         for (axis, info) in infos {
             axes.insert(axis.0, (info.minimum().into(), info.maximum().into()));
             // It says a slot only when that is another than the last one.
@@ -140,7 +144,7 @@ impl EvdevSource {
         let touched = device.supported_keys().is_some_and(|keys| keys.contains(KeyCode::BTN_TOUCH));
         if touched && !direct {
             let kind = io::Error::new(io::ErrorKind::Unsupported, "it is a touchpad or a tablet");
-            return Err(failed("using an input device")(kind));
+            return Err(cannot("use")(kind));
         }
         let options = options.clone();
         let moves = device.supported_relative_axes();
@@ -289,7 +293,9 @@ mod tests {
     fn what_is_no_input_device_is_refused() {
         let open =
             |path: &str| EvdevSource::open(&path.parse().unwrap(), SourceId::Device(0), None);
-        assert!(matches!(open("/dev/null"), Err(InputError::Io { .. })));
-        assert!(matches!(open("/dev/input/there-is-none"), Err(InputError::Io { .. })));
+        for path in ["/dev/null", "/dev/input/there-is-none"] {
+            let error = open(path).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot open the input device {path}"));
+        }
     }
 }
