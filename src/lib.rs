@@ -5,6 +5,7 @@ pub mod backend;
 pub mod cards;
 pub mod control;
 pub mod driver;
+pub mod drm_lease;
 pub mod fd_store;
 pub mod features;
 mod file_size;

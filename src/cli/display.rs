@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use virtio_loopback_display::{DisplayKind, KmsOptions, Options};
 use virtio_loopback_gpu::cards;
+use virtio_loopback_gpu::drm_lease::{self, DrmLease, DrmLeaseError};
 
 use super::fd;
 use super::output;
@@ -25,6 +26,9 @@ pub struct DisplayOptions {
     /// A card for --display kms that is open already, such as a DRM lease: this descriptor.
     #[arg(long, value_name = "FD")]
     drm_fd: Option<RawFd>,
+    /// A DRM lease of AGL's drm-lease-manager for --display kms: its name, such as card0-HDMI-A-1, or its socket.
+    #[arg(long, value_name = "LEASE", conflicts_with = "drm_fd")]
+    drm_lease: Option<String>,
     #[command(flatten)]
     window: WindowOptions,
 }
@@ -67,18 +71,29 @@ impl FromStr for DisplayChoice {
 }
 
 impl DisplayOptions {
-    /// How the display of the device `name` is opened.
+    /// The lease that the scanouts are shown on, if they are. It has to outlive the display.
+    ///
+    /// # Errors
+    ///
+    /// The lease's manager does not give it.
+    pub fn lease(&self) -> Result<Option<DrmLease>, DrmLeaseError> {
+        let Some(name) = &self.drm_lease else { return Ok(None) };
+        let runtime = std::env::var_os("DLM_RUNTIME_PATH").map(PathBuf::from);
+        DrmLease::get(&drm_lease::socket_path(name, runtime)).map(Some)
+    }
+
+    /// How the display of the device `name` is opened, with the lease of [`lease`](Self::lease).
     ///
     /// # Errors
     ///
     /// An option names what cannot be a display.
-    pub fn options(&self, name: &str) -> Result<Options, BadOption> {
+    pub fn options(&self, name: &str, lease: Option<&DrmLease>) -> Result<Options, BadOption> {
         let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
             .iter()
             .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
         let kind = match &self.display {
             Some(choice) => choice.kind,
-            None if self.drm_fd.is_some() => DisplayKind::Kms,
+            None if self.drm_fd.is_some() || lease.is_some() => DisplayKind::Kms,
             None if desktop => DisplayKind::Sdl,
             None => {
                 output::tell(
@@ -89,14 +104,15 @@ impl DisplayOptions {
         };
         let mut options = Options { sdl: self.window.options(), ..Options::new(kind, name) };
         if kind == DisplayKind::Kms {
-            options.kms = self.kms()?;
-        } else if self.drm_fd.is_some() {
-            return Err(BadOption::new("--drm-fd is for --display kms".into(), None));
+            options.kms = self.kms(lease)?;
+        } else if self.drm_fd.is_some() || lease.is_some() {
+            let what = "--drm-fd and --drm-lease are for --display kms";
+            return Err(BadOption::new(what.into(), None));
         }
         Ok(options)
     }
 
-    fn kms(&self) -> Result<KmsOptions, BadOption> {
+    fn kms(&self, lease: Option<&DrmLease>) -> Result<KmsOptions, BadOption> {
         let mut kms = self.display.as_ref().map(|choice| choice.kms.clone()).unwrap_or_default();
         let loopback = |what: &str| {
             let text =
@@ -109,6 +125,13 @@ impl DisplayOptions {
                 return Err(loopback(&format!("the descriptor {number}")));
             }
             kms.fd = Some(Arc::new(fd));
+        } else if let Some(lease) = lease {
+            let unusable = |source| BadOption::new("the lease cannot be used".into(), Some(source));
+            let card = lease.card().try_clone_to_owned().map_err(unusable)?;
+            if cards::is_loopback_fd(card.as_fd()) {
+                return Err(loopback("what is leased"));
+            }
+            kms.fd = Some(Arc::new(card));
         } else if let Some(device) = kms.devices.first() {
             if cards::is_loopback(device) {
                 return Err(loopback(&device.display().to_string()));

@@ -18,6 +18,7 @@ use virtio_loopback_gpu::adapter::{
 use virtio_loopback_gpu::control::{
     ControlServer, KeepStatus, LimitStatus, SandboxStatus, ScanoutStatus, Status,
 };
+use virtio_loopback_gpu::drm_lease::DrmLease;
 use virtio_loopback_gpu::fd_store::Place;
 use virtio_loopback_gpu::features::Features;
 use virtio_loopback_gpu::gpu::Counters;
@@ -54,22 +55,23 @@ pub fn serve(
     let cgroup = options.cgroup()?;
     let loss = options.loss.policy()?;
     // Before there are threads, which would keep what they have.
-    if options.sandbox.mode() != Mode::Off {
-        sandbox::limit_adapter().context("cannot drop capabilities")?;
-    }
+    drop_capabilities(options)?;
     let control = ControlServer::bind(&options.name)?;
     let (stop, stopper) = stop::on_signals().context("cannot wait for signals")?;
     let router = Router::new().context("cannot pass on what windows get")?;
     let shared = Arc::new(Mutex::new(Shared::default()));
     let monitors = options.scanouts.monitors();
     let (sizes, follower) = adapter::window_sizes(options.scanouts.on_resize());
+    // Given back after the display has ended.
+    let lease = options.display.lease()?;
     let (presenter, display) =
-        open_display(options, loss, &router, &monitors, &shared, sizes.clone())?;
+        open_display(options, loss, lease.as_ref(), &router, &monitors, &shared, sizes.clone())?;
     // Before the backend is asked anything, which may take long.
     let quit = stopper.try_clone().context("cannot serve `ctl`")?;
-    let followed = follower.start(monitors.clone(), Arc::clone(&shared), display.clone());
-    followed.context("cannot follow the sizes of windows")?;
-    let parts = control::Parts {
+    follower
+        .start(monitors.clone(), Arc::clone(&shared), display.clone())
+        .context("cannot follow the sizes of windows")?;
+    let controlled = control::Parts {
         display: &display,
         shared: &shared,
         monitors: &monitors,
@@ -77,8 +79,7 @@ pub fn serve(
         cgroup: cgroup.as_ref(),
         sizes,
     };
-    let controlled = Control::new(options, parts, quit);
-    control.serve(controlled).context("cannot serve `ctl`")?;
+    control.serve(Control::new(options, controlled, quit)).context("cannot serve `ctl`")?;
     let adapter_options = adapter_options(options, keep, monitors, cgroup)?;
     let foreign = options.backend.is_some();
     let keep = keep.map(|keep| keep.open(&options.name, foreign)).transpose()?.flatten();
@@ -87,9 +88,7 @@ pub fn serve(
         Err(AdapterError::Stopped) => return Ok(()),
         started => started?,
     };
-    if let Some(replug) = replug {
-        adapter.replug_with(replug);
-    }
+    replug.into_iter().for_each(|replug| adapter.replug_with(replug));
     // Removed when this returns, with the device.
     let scanouts = adapter_options.monitors.count();
     let _input =
@@ -102,6 +101,13 @@ pub fn serve(
         Ok(result?)
     };
     run_beside(&display, stopper, device, || Ok(presenter.run()?))
+}
+
+fn drop_capabilities(options: &DeviceOptions) -> Result<()> {
+    if options.sandbox.mode() == Mode::Off {
+        return Ok(());
+    }
+    sandbox::limit_adapter().context("cannot drop capabilities")
 }
 
 /// What the adapter is told of the device.
@@ -128,6 +134,7 @@ fn adapter_options(
 fn open_display(
     options: &DeviceOptions,
     loss: LossPolicy,
+    lease: Option<&DrmLease>,
     router: &Router,
     monitors: &Monitors,
     shared: &Arc<Mutex<Shared>>,
@@ -153,7 +160,7 @@ fn open_display(
             }
         }
     };
-    let mut display = display::Options { loss, ..options.display.options(&options.name)? };
+    let mut display = display::Options { loss, ..options.display.options(&options.name, lease)? };
     display.sdl.report_resize = options.scanouts.on_resize() != OnResize::Ignore;
     Presenter::open(display, on_event).context("cannot start the display")
 }
