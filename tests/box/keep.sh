@@ -131,12 +131,15 @@ gone() { [[ -z $(ls -d /sys/devices/platform/virtio-loopback.* 2>/dev/null) ]]; 
 wait_for 10 gone
 
 # Nobody comes: the card goes when the time is over.
-start_device short --keep 2
+start_device short --keep 6
+killed=$EPOCHREALTIME
 kill -KILL "$device"
 wait "$device" && fail "it survived"
-sleep 1
 expect "state without an adapter" "$(state)" kept
-wait_for 10 gone
+wait_for 20 gone
+# In tenths of a second.
+waited=$(((${EPOCHREALTIME/./} - ${killed/./}) / 100000))
+((waited >= 58)) || fail "the card has gone $waited tenths of a second after its adapter, kept for 6 s"
 wait_for 5 no_keeper
 no_stuck_task
 unload
