@@ -222,6 +222,11 @@ fn bad_options_are_one_line_and_exit_code_2() {
             "invalid value 'crt' for '--display <DISPLAY>': unknown display \"crt\", there are sdl, kms and headless (see --help)".into(),
         ),
         (
+            // Nobody is asked for it.
+            &["demo", "--display", "headless", "--drm-lease", "/nonexistent/lease"],
+            "--drm-fd and --drm-lease are for --display kms (see --help)".into(),
+        ),
+        (
             &["demo", "--screenshot", "x.png"],
             "the following required arguments were not provided: --frames <FRAMES> \
              (see virtio-loopback-gpu demo --help)".into(),

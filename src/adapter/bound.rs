@@ -19,12 +19,13 @@ const KERNEL: u32 = 1;
 /// More than a uevent has (`UEVENT_BUFFER_SIZE`, `linux/kobject.h`).
 const BUFFER: usize = 4096;
 /// Where no uevent comes, as in a network namespace of a user namespace's, or for a device that was kept and
-/// has had its driver for long: how long a card with connectors is waited for.
+/// has had its driver for long, and for drivers after the first: how long a card with connectors is waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Waits for the driver's being done.
 #[derive(Debug)]
 pub struct Bound {
+    /// Until the first driver is done: all the machine's uevents would pile up in it afterwards.
     socket: Option<OwnedFd>,
     /// Since when there has been a card with connectors.
     since: Option<Instant>,
@@ -45,7 +46,7 @@ impl Bound {
         let since = *self.since.get_or_insert(now);
         let is_done = self.has_event(parent) || now.saturating_duration_since(since) >= PATIENCE;
         if is_done {
-            self.since = None;
+            (self.socket, self.since) = (None, None);
         }
         is_done
     }
@@ -112,12 +113,13 @@ mod tests {
 
     #[test]
     fn without_an_event_a_while_will_do() {
-        let mut bound = Bound { socket: None, since: None };
+        let mut bound = Bound::new();
         let device = Path::new("/sys/devices/virtio0");
         let start = Instant::now();
         assert!(!bound.is_done(device, start));
         assert!(!bound.is_done(device, start + PATIENCE / 2));
         assert!(bound.is_done(device, start + PATIENCE));
+        assert!(bound.socket.is_none(), "nobody reads it any more");
         // The next driver's is another wait.
         assert!(!bound.is_done(device, start + 2 * PATIENCE));
     }

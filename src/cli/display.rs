@@ -77,7 +77,9 @@ impl DisplayOptions {
     ///
     /// The lease's manager does not give it.
     pub fn lease(&self) -> Result<Option<DrmLease>, DrmLeaseError> {
-        let Some(name) = &self.drm_lease else { return Ok(None) };
+        // Another display is refused later on: a manager may take the lease from somebody else for this.
+        let is_kms = self.display.as_ref().is_none_or(|choice| choice.kind == DisplayKind::Kms);
+        let Some(name) = self.drm_lease.as_ref().filter(|_| is_kms) else { return Ok(None) };
         let runtime = std::env::var_os("DLM_RUNTIME_PATH").map(PathBuf::from);
         DrmLease::get(&drm_lease::socket_path(name, runtime)).map(Some)
     }
@@ -93,7 +95,7 @@ impl DisplayOptions {
             .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
         let kind = match &self.display {
             Some(choice) => choice.kind,
-            None if self.drm_fd.is_some() || lease.is_some() => DisplayKind::Kms,
+            None if self.drm_fd.is_some() || self.drm_lease.is_some() => DisplayKind::Kms,
             None if desktop => DisplayKind::Sdl,
             None => {
                 output::tell(
@@ -105,7 +107,7 @@ impl DisplayOptions {
         let mut options = Options { sdl: self.window.options(), ..Options::new(kind, name) };
         if kind == DisplayKind::Kms {
             options.kms = self.kms(lease)?;
-        } else if self.drm_fd.is_some() || lease.is_some() {
+        } else if self.drm_fd.is_some() || self.drm_lease.is_some() {
             let what = "--drm-fd and --drm-lease are for --display kms";
             return Err(BadOption::new(what.into(), None));
         }
